@@ -1,0 +1,1 @@
+"""mupwd: learning rates and weight decays that transfer across width, for JAX and optax."""
