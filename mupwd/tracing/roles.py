@@ -1,0 +1,76 @@
+"""What a family knows of one parameter: the role it plays and what each of its axes does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["matrix", "input", "output", "narrow", "wide", "vector", "scalar", "tied", "unused"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a family: facts about the program, before any recipe is applied.
+
+    Args:
+      path: canonical name, such as `"layers/0/mlp/up/kernel"`.
+      role: what the parameter is for; see the table of roles in docs/rules.md.
+      shape: sizes of its axes at the base width.
+      dtype: name of its dtype, such as `"float32"`.
+      axes: what each axis does: `"in"` (a contraction sums over it), `"out"` (it survives in the result),
+        `"stack"` (it enumerates copies), `"lookup"` (it is indexed), `"elementwise"` or `"unused"`; two words
+        joined by "+" for an axis that is two things, as `"stack+out"` for a fused qkv axis. For a tied
+        parameter, what they do in its use as input.
+      growing: per axis, whether its size depends on the width.
+      scale_exponent: the model's own forward pass multiplies the use by `width**scale_exponent`.
+      residual: the use is inside a residual branch.
+      uses: one line per use, such as `"dot_general: in, out at model.py:31"`.
+
+    Raises:
+      ValueError: `shape`, `axes` and `growing` have different lengths.
+
+    Example:
+      >>> kernel = Parameter("up/kernel", "matrix", (64, 256), "float32", ("in", "out"), (True, True))
+      >>> kernel.in_axes, kernel.out_axes
+      ((0,), (1,))
+    """
+
+    path: str
+    role: Role
+    shape: tuple[int, ...]
+    dtype: str
+    axes: tuple[str, ...]
+    growing: tuple[bool, ...]
+    scale_exponent: float = 0.0
+    residual: bool = False
+    uses: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.shape) == len(self.axes) == len(self.growing):
+            raise ValueError(
+                f"{self.path}: {len(self.shape)} sizes, {len(self.axes)} axes and {len(self.growing)} growth "
+                "flags; one of each is needed per axis"
+            )
+
+    @property
+    def in_axes(self) -> tuple[int, ...]:
+        """Axes that a contraction sums over."""
+        return self._axes_that_are("in")
+
+    @property
+    def out_axes(self) -> tuple[int, ...]:
+        """Axes that survive in the result."""
+        return self._axes_that_are("out")
+
+    @property
+    def stack_axes(self) -> tuple[int, ...]:
+        """Axes that enumerate copies: scanned layers, experts, fused q/k/v."""
+        return self._axes_that_are("stack")
+
+    @property
+    def lookup_axes(self) -> tuple[int, ...]:
+        """Axes that are indexed, as the vocabulary of an embedding."""
+        return self._axes_that_are("lookup")
+
+    def _axes_that_are(self, word: str) -> tuple[int, ...]:
+        return tuple(i for i, axis in enumerate(self.axes) if word in axis.split("+"))
