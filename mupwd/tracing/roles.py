@@ -22,9 +22,12 @@ class Parameter:
         joined by "+" for an axis that is two things, as `"stack+out"` for a fused qkv axis. For a tied
         parameter, what they do in its use as input.
       growing: per axis, whether its size depends on the width.
-      scale_exponent: the model's own forward pass multiplies the use by `width**scale_exponent`.
+      scale_exponent: the model's own forward pass multiplies the use by `width**scale_exponent`; for a tied
+        parameter, its use as output.
       residual: the use is inside a residual branch.
       uses: one line per use, such as `"dot_general: in, out at model.py:31"`.
+      lookup_scale_exponent: for a tied parameter, the same of its use as input (`sqrt(width) * embed[token]`
+        has 0.5).
 
     Raises:
       ValueError: `shape`, `axes` and `growing` have different lengths.
@@ -44,6 +47,7 @@ class Parameter:
     scale_exponent: float = 0.0
     residual: bool = False
     uses: tuple[str, ...] = ()
+    lookup_scale_exponent: float = 0.0
 
     def __post_init__(self) -> None:
         if not len(self.shape) == len(self.axes) == len(self.growing):

@@ -1,0 +1,7 @@
+"""A recipe applied to one target width of a family."""
+
+from mupwd.plan.errors import PlanError
+from mupwd.plan.plan import Form, ParameterPlan, Plan
+from mupwd.plan.resolve import growth, make_plan
+
+__all__ = ["Form", "ParameterPlan", "Plan", "PlanError", "growth", "make_plan"]

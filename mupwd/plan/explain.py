@@ -1,0 +1,110 @@
+"""Why a parameter has its role, and where each of its multipliers comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mupwd.plan.table import number, shapes
+from mupwd.recipes import Powers
+
+if TYPE_CHECKING:
+    from mupwd.plan.plan import ParameterPlan, Plan
+
+_ROLES = {
+    "matrix": "it contracts one growing axis into another (a hidden weight)",
+    "input": "only its output grows with width, and data goes in",
+    "output": "only its input grows, and what comes out meets no other growing axis (the readout)",
+    "narrow": "only its input grows, and what comes out is used inside the network",
+    "wide": "only its output grows, and what goes in comes from inside the network",
+    "vector": "it acts elementwise along a growing axis",
+    "scalar": "none of its axes grows",
+    "tied": "it is used both as an input and as an output",
+    "unused": "the model does not use it",
+}
+
+
+def explain(plan: Plan, p: ParameterPlan) -> str:
+    """Formats one parameter; see `Plan.explain`."""
+    lines = [
+        f"{p.path}: {p.role}, {p.dtype}, {shapes(p.base_shape, p.shape)}",
+        f"It is {_article(p.role)} {p.role} parameter: {_ROLES[p.role]}.",
+        *_axes(p),
+        *(f"  use: {use}" for use in p.parameter.uses),
+        *_growth(p),
+        f"Recipe {plan.recipe} ({plan.rules.source}), {plan.form} form:",
+        *_multipliers(plan, p),
+    ]
+    return "\n".join(lines)
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _axes(p: ParameterPlan) -> list[str]:
+    lines = []
+    for axis, (word, grows) in enumerate(zip(p.parameter.axes, p.parameter.growing, strict=True)):
+        old, new = p.base_shape[axis], p.shape[axis]
+        size = f"{old} at base, {new} at the target" if old != new else f"{old}"
+        lines.append(f"  axis {axis}: {word}, {'grows' if grows else 'fixed'} ({size})")
+    return lines
+
+
+def _growth(p: ParameterPlan) -> list[str]:
+    lines = [f"m_in = {number(p.m_in)}, m_out = {number(p.m_out)}: target / base over its growing axes."]
+    if p.role == "tied":
+        lines[0] = (
+            f"m_in = {number(p.m_in)}: target / base over the axis that grows, the input of its use as output."
+        )
+    for exponent, use in (
+        (p.parameter.scale_exponent, "its use"),
+        (p.parameter.lookup_scale_exponent, "its use as input"),
+    ):
+        if exponent:
+            lines.append(
+                f"The model itself multiplies {use} by width^{exponent:g}; that is counted in below."
+            )
+    if p.parameter.residual:
+        lines.append("It is inside a residual branch, so powers of the depth ratio L apply.")
+    return lines
+
+
+def _multipliers(plan: Plan, p: ParameterPlan) -> list[str]:
+    rule = plan.rules.rule(p.role)
+    wd = rule.wd
+    if plan.rules.decay_exponents and p.role in ("matrix", "narrow"):
+        wd = plan.decay_powers(p.path)
+    divided = f" ÷ {number(p.gradient)}" if p.gradient != 1 else ""
+    multiplied = f" × {number(p.gradient)}" if p.gradient != 1 else ""
+    lines = [f"  lr × {number(p.lr)} = {_shown(rule.lr)}{divided}"]
+    if wd is None:
+        lines.append("  wd: none; this role has no decay term under the recipe")
+    else:
+        lines.append(
+            f"  wd × {number(p.wd)} = {_shown(wd)}{multiplied} (coupled: a step decays by lr * wd * w)"
+        )
+    lines.append(f"  eps × {number(p.eps)} = {_shown(rule.eps)}{multiplied}")
+    if rule.init is None or p.init is None:
+        lines.append("  init: the model's own, untouched")
+    else:
+        lines.append(
+            f"  init × {number(p.init)} = {_shown(rule.init)}{divided}, on the base's standard deviation"
+        )
+    if p.forward != 1 or rule.forward != Powers():
+        lines.append(f"  forward × {number(p.forward)}")
+    if plan.form == "folded" and rule.forward != Powers():
+        lines.append(
+            f"  The rule's forward factor {rule.forward.formula} is folded into the parameter, so that the model "
+            f"is untouched: its gradient is {number(p.gradient)} times larger than in the forward form (clip with "
+            "mupwd.clip_by_global_norm), which lr, eps and init above count in."
+        )
+    elif divided:
+        lines.append(
+            f"  Because of the model's own factor the gradient is {number(p.gradient)} times that of the rule, "
+            "which lr, wd, eps and init above count in."
+        )
+    return lines
+
+
+def _shown(powers: Powers) -> str:
+    return powers.formula

@@ -1,0 +1,165 @@
+"""Does a target fit the family? Which base parameter does each of its parameters follow?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from mupwd.plan.errors import PlanError
+from mupwd.plan.layers import containers, indices
+from mupwd.tracing.roles import Parameter
+
+_REBUILD = "make base and target from one build function"
+
+
+def match(
+    base: Mapping[str, Parameter], shapes: Mapping[str, tuple[int, ...]], *, depth_ratio: float
+) -> dict[str, Parameter]:
+    """Returns, for every path of the target, the parameter of the base that it follows, under its new path.
+
+    A target may differ from the base along axes that grow; where `depth_ratio` is given, also in how many
+    layers there are, whether they are numbered in the paths or stacked along an axis.
+
+    Args:
+      base: the family's parameters.
+      shapes: the target's shapes.
+      depth_ratio: number of layers, target / base; 1 where depth does not differ.
+
+    Raises:
+      PlanError: names the first parameter, axis and sizes that do not fit.
+    """
+    resized = _resized_containers(base, shapes)
+    for container, (old, new) in resized.items():
+        _check_depth(f"{container}*", old, new, depth_ratio)
+    followed = _followed(base, shapes, set(resized))
+    for path, parameter in followed.items():
+        _check_shape(parameter, tuple(shapes[path]), depth_ratio)
+    stacks = any(
+        size != shapes[path][axis] for path, p in followed.items() for axis, size in _layer_axes(p).items()
+    )
+    if depth_ratio != 1 and not resized and not stacks and _shows_layers(base):
+        raise PlanError(
+            f"depth_ratio={depth_ratio:g}, but the target has as many layers as the base; build the target "
+            "with its own depth, or leave depth_ratio out"
+        )
+    return followed
+
+
+def _resized_containers(base: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    old, new = containers(base), containers(target)
+    return {
+        name: (len(numbers), len(new[name]))
+        for name, numbers in old.items()
+        if name in new and new[name] != numbers
+    }
+
+
+def _followed(
+    base: Mapping[str, Parameter], shapes: Mapping[str, tuple[int, ...]], resized: set[str]
+) -> dict[str, Parameter]:
+    siblings: defaultdict[tuple[str, str], list[Parameter]] = defaultdict(list)
+    for path, parameter in base.items():
+        for index in indices(path):
+            if index.container in resized:
+                siblings[index.container, index.rest].append(parameter)
+
+    followed: dict[str, Parameter] = {}
+    extra: list[str] = []
+    for path in shapes:
+        if path in base:
+            followed[path] = base[path]
+            continue
+        like = [p for i in indices(path) for p in siblings.get((i.container, i.rest), [])]
+        if like:
+            followed[path] = dataclasses.replace(_the_one_rule(path, like), path=path)
+        else:
+            extra.append(path)
+    if extra:
+        raise PlanError(
+            f"{len(extra)} parameter(s) of the target are not in the family: {_some(extra)}; {_REBUILD}"
+        )
+    missing = [
+        path
+        for path in base
+        if path not in shapes and not any(index.container in resized for index in indices(path))
+    ]
+    if missing:
+        raise PlanError(
+            f"{len(missing)} parameter(s) of the family are missing at the target: {_some(missing)}; {_REBUILD}"
+        )
+    return followed
+
+
+def _the_one_rule(path: str, like: list[Parameter]) -> Parameter:
+    first = like[0]
+    for other in like[1:]:
+        for field in ("role", "shape", "axes", "growing", "scale_exponent", "residual"):
+            mine, its = getattr(first, field), getattr(other, field)
+            if mine != its:
+                raise PlanError(
+                    f"{path} is a layer that the base does not have, and the base's layers differ: {field} is "
+                    f"{mine} in {first.path} and {its} in {other.path}; use a base whose layers repeat as "
+                    "the target's do, under the same names"
+                )
+    return first
+
+
+def _check_shape(parameter: Parameter, shape: tuple[int, ...], depth_ratio: float) -> None:
+    if len(shape) != len(parameter.shape):
+        raise PlanError(
+            f"{parameter.path} has {len(parameter.shape)} axes at base {parameter.shape} and {len(shape)} at "
+            f"the target {shape}; a width changes sizes, never ranks: {_REBUILD}"
+        )
+    layers = _layer_axes(parameter)
+    for axis, (old, new) in enumerate(zip(parameter.shape, shape, strict=True)):
+        if new < 1 and old >= 1:
+            raise PlanError(f"{parameter.path} has {new} elements along axis {axis} at the target {shape}")
+        if old == new or parameter.growing[axis]:
+            continue
+        if axis in layers:
+            _check_depth(f"{parameter.path}, axis {axis}", old, new, depth_ratio)
+            continue
+        raise PlanError(
+            f"{parameter.path}, axis {axis} ({parameter.axes[axis]}): {old} at base and {new} at the target, "
+            "but this axis does not grow with the family's width. Another vocabulary, head count or "
+            "sequence length is not a width: build base and target with the same, or, if it should grow, "
+            "build a family in which it does"
+        )
+
+
+def _layer_axes(parameter: Parameter) -> dict[int, int]:
+    """The axes that may be a stack of layers, with their sizes."""
+    return {
+        axis: parameter.shape[axis]
+        for axis, word in enumerate(parameter.axes)
+        if word == "stack" and not parameter.growing[axis]
+    }
+
+
+def _check_depth(where: str, old: int, new: int, depth_ratio: float) -> None:
+    if depth_ratio == 1:
+        raise PlanError(
+            f"{where}: {old} layers (or copies) at base and {new} at the target; if this is depth, give "
+            f"depth_ratio={new / old:g}, else build both with the same number"
+        )
+    if new != round(old * depth_ratio, 9):
+        raise PlanError(
+            f"{where}: {old} layers (or copies) at base and {new} at the target, a ratio of {new / old:g}, but "
+            f"depth_ratio={depth_ratio:g}"
+        )
+
+
+def _shows_layers(base: Mapping[str, Parameter]) -> bool:
+    """Whether a depth can be read off the parameters at all; one block that is looped over shows none."""
+    numbered = any(
+        p.residual and any(p.path.startswith(name) for name in repeated)
+        for repeated in [[name for name, numbers in containers(base).items() if len(numbers) > 1]]
+        for p in base.values()
+    )
+    return numbered or any(_layer_axes(p) for p in base.values())
+
+
+def _some(paths: list[str]) -> str:
+    return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

@@ -1,0 +1,263 @@
+"""Plan: a recipe applied to one target of a family."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from mupwd.paths import named_leaves
+from mupwd.plan.errors import PlanError
+from mupwd.recipes import Recipe
+from mupwd.tracing.roles import Parameter, Role
+
+Form = Literal["folded", "forward"]
+_MOST_DIFFERENCES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ParameterPlan:
+    """One parameter at the target: its role and what multiplies its hyperparameters.
+
+    All multipliers are relative to the base and exactly 1 at the base.
+
+    Args:
+      parameter: what the family knows of it; its shape is the base's.
+      shape: at the target.
+      m_in: target/base over its growing `in` axes; for a tied parameter over the axis it grows along.
+      m_out: target/base over its growing `out` or elementwise axes.
+      lr: factor on the learning rate.
+      wd: factor on the coupled weight decay (a step decays by `lr * wd * w`); 0 means no decay term at all.
+      eps: factor on Adam's epsilon.
+      init: the rule's factor on the standard deviation of the base's initial values; None where the recipe
+        leaves the model's own initialisation as it is.
+      forward: factor that the forward pass must apply to the product with this parameter.
+      gradient: how many times larger its gradient is than under the rule in its own form: the width ratio
+        for an output in folded form. What mixes parameters (clipping by a global norm) divides by it.
+    """
+
+    parameter: Parameter
+    shape: tuple[int, ...]
+    m_in: float
+    m_out: float
+    lr: float
+    wd: float
+    eps: float
+    init: float | None
+    forward: float
+    gradient: float
+
+    @property
+    def path(self) -> str:
+        """Canonical name."""
+        return self.parameter.path
+
+    @property
+    def role(self) -> Role:
+        """What the parameter is for."""
+        return self.parameter.role
+
+    @property
+    def base_shape(self) -> tuple[int, ...]:
+        """Shape at the base width."""
+        return self.parameter.shape
+
+    @property
+    def dtype(self) -> str:
+        """Name of its dtype."""
+        return self.parameter.dtype
+
+    @property
+    def in_axes(self) -> tuple[int, ...]:
+        """Axes that a contraction sums over."""
+        return self.parameter.in_axes
+
+    @property
+    def out_axes(self) -> tuple[int, ...]:
+        """Axes that survive in the result."""
+        return self.parameter.out_axes
+
+    @property
+    def stack_axes(self) -> tuple[int, ...]:
+        """Axes that enumerate copies."""
+        return self.parameter.stack_axes
+
+
+@dataclass(frozen=True, repr=False)
+class Plan(Mapping[str, ParameterPlan]):
+    """The multipliers of every parameter of one target: an immutable `{path: ParameterPlan}`.
+
+    Plans come from `Family.plan` (or `make_plan`). They compare and hash by value, so that one can be a
+    static argument of a jitted function.
+
+    Args:
+      rules: the recipe.
+      form: `"folded"` (the model is untouched) or `"forward"` (the model multiplies by `forward`).
+      base: width at the base, None where the plan was made from parameters.
+      width: width at the target, or None.
+      depth_ratio: number of layers, target / base.
+      batch_ratio: batch size, target / base.
+      token_ratio: training tokens, target / base.
+      beta_ratio: factor on `1 - beta` of both of Adam's moments.
+      residual_multiplier: factor that the model must apply to the output of each residual branch.
+      parameters: in the order of the target's own tree.
+    """
+
+    rules: Recipe
+    form: Form
+    base: int | None
+    width: int | None
+    depth_ratio: float
+    batch_ratio: float
+    token_ratio: float
+    beta_ratio: float
+    residual_multiplier: float
+    parameters: tuple[ParameterPlan, ...]
+
+    @cached_property
+    def _by_path(self) -> dict[str, ParameterPlan]:
+        return {parameter.path: parameter for parameter in self.parameters}
+
+    def __getitem__(self, path: str) -> ParameterPlan:
+        return self._by_path[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_path)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.rules, self.form, self.base, self.width, self.parameters))
+
+    def __hash__(self) -> int:
+        # Cached: jit hashes its static arguments at every call.
+        return self._hash
+
+    def __repr__(self) -> str:
+        widths = "" if self.width is None else f", base={self.base}, width={self.width}"
+        return f"Plan(recipe={self.recipe!r}, form={self.form!r}{widths}, {len(self)} parameters)"
+
+    def __str__(self) -> str:
+        return self.table()
+
+    @property
+    def recipe(self) -> str:
+        """Name of the recipe."""
+        return self.rules.name
+
+    @property
+    def forward(self) -> dict[str, float]:
+        """The forward factors that are not 1, by path."""
+        return {p.path: p.forward for p in self.parameters if p.forward != 1.0}
+
+    @cached_property
+    def shape_hash(self) -> str:
+        """sha256 of every parameter's path, base shape, shape and dtype."""
+        shapes = sorted((p.path, p.base_shape, p.shape, p.dtype) for p in self.parameters)
+        return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()
+
+    def check(self, params: Any) -> None:
+        """Refuses parameters that the plan was not made for.
+
+        Args:
+          params: a tree of arrays (or shapes) with any subset of the plan's paths: `optax.partition` and
+            `masked` hide leaves.
+
+        Raises:
+          PlanError: a path is unknown, or a shape is not the target's.
+        """
+        unknown: list[str] = []
+        different: list[str] = []
+        for path, leaf in named_leaves(params).items():
+            if path not in self._by_path:
+                unknown.append(path)
+            elif (shape := tuple(np.shape(leaf))) != self._by_path[path].shape:
+                different.append(f"{path}: {shape}, in the plan {self._by_path[path].shape}")
+        if different:
+            raise PlanError(
+                f"{len(different)} parameter(s) have another shape than the plan was made for:\n"
+                f"{_first(different)}\nMake a plan for these parameters: family.plan(params)."
+            )
+        if unknown:
+            raise PlanError(
+                f"{len(unknown)} parameter(s) are not in the plan:\n"
+                f"{_first([path + self._nearest(path) for path in unknown])}\n"
+                "Make a plan for these parameters: family.plan(params)."
+            )
+
+    def _nearest(self, path: str, n: int = 1) -> str:
+        near = difflib.get_close_matches(path, self._by_path, n=n, cutoff=0.5)
+        return f" (nearest: {', '.join(near)})" if near else ""
+
+    def table(self, learning_rate: float | None = None, weight_decay: float | None = None) -> str:
+        """Returns the plan as text to read, one line per distinct rule and shape.
+
+        Args:
+          learning_rate: the base's peak learning rate; with it, the learning rate of every line is shown.
+          weight_decay: the base's coupled weight decay; with both, the decay per step `lr * wd` and the
+            timescale `1 / (lr * wd)` in steps, at base and at target.
+
+        Returns:
+          Lines of at most 120 columns.
+
+        Raises:
+          PlanError: a learning rate or decay that is negative or not finite.
+        """
+        from mupwd.plan.table import table
+
+        return table(self, learning_rate, weight_decay)
+
+    def explain(self, path: str) -> str:
+        """Returns, in sentences, why a parameter has its role and where each multiplier comes from.
+
+        Args:
+          path: its canonical name.
+
+        Raises:
+          PlanError: no parameter has that name; the message holds the nearest ones.
+        """
+        from mupwd.plan.explain import explain
+
+        if path not in self._by_path:
+            raise PlanError(f"no parameter of the plan is named {path!r}{self._nearest(path, n=3)}")
+        return explain(self, self._by_path[path])
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Writes the plan as JSON; a file of that name is replaced in one step.
+
+        Args:
+          file: where to.
+        """
+        from mupwd.plan.store import save
+
+        save(self, file)
+
+    @staticmethod
+    def load(file: str | os.PathLike[str]) -> Plan:
+        """Reads a plan that `save` wrote.
+
+        Args:
+          file: where from.
+
+        Raises:
+          PlanError: the file is damaged, of a newer version, or its shapes do not match its hash.
+          FileNotFoundError: there is no such file.
+        """
+        from mupwd.plan.store import load
+
+        return load(file)
+
+
+def _first(lines: list[str]) -> str:
+    more = len(lines) - _MOST_DIFFERENCES_SHOWN
+    shown = [f"  {line}" for line in lines[:_MOST_DIFFERENCES_SHOWN]]
+    return "\n".join([*shown, f"  and {more} more"] if more > 0 else shown)

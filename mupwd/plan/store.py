@@ -1,0 +1,124 @@
+"""Plans as JSON files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mupwd.plan.errors import PlanError
+from mupwd.plan.plan import ParameterPlan, Plan
+from mupwd.recipes import Powers, Recipe, Rule
+from mupwd.tracing.roles import Parameter
+
+_FORMAT = "mupwd plan"
+_VERSION = 1
+_PLAIN_FIELDS = (
+    "form",
+    "base",
+    "width",
+    "depth_ratio",
+    "batch_ratio",
+    "token_ratio",
+    "beta_ratio",
+    "residual_multiplier",
+)
+
+
+def save(plan: Plan, file: str | os.PathLike[str]) -> None:
+    """Writes a plan; see `Plan.save`."""
+    content = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "shape_hash": plan.shape_hash,
+        **{name: getattr(plan, name) for name in _PLAIN_FIELDS},
+        "recipe": dataclasses.asdict(plan.rules),
+        "parameters": [dataclasses.asdict(parameter) for parameter in plan.parameters],
+    }
+    path = Path(file)
+    # In the same folder, since a rename is atomic only within a file system.
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(content, stream, allow_nan=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load(file: str | os.PathLike[str]) -> Plan:
+    """Reads a plan; see `Plan.load`."""
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise PlanError(
+            f"{file} is damaged: it is not JSON ({error}); make and save the plan again"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise PlanError(f"{file} is not a plan that Plan.save wrote (its format is not {_FORMAT!r})")
+    version = content.get("version")
+    if version != _VERSION:
+        raise PlanError(
+            f"{file} has version {version}, this mupwd reads version {_VERSION}; upgrade mupwd, or make and save "
+            "the plan again"
+        )
+    try:
+        plan = Plan(
+            rules=_recipe(content["recipe"]),
+            parameters=tuple(_parameter_plan(parameter) for parameter in content["parameters"]),
+            **{name: content[name] for name in _PLAIN_FIELDS},
+        )
+        recorded = content["shape_hash"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PlanError(
+            f"{file} is damaged: {type(error).__name__}: {error}; make and save the plan again"
+        ) from error
+    if plan.shape_hash != recorded:
+        raise PlanError(
+            f"{file} was changed or damaged: its shapes do not match their recorded hash; make and save the "
+            "plan again"
+        )
+    return plan
+
+
+def _recipe(content: dict[str, Any]) -> Recipe:
+    fields: dict[str, Any] = {}
+    for name, value in content.items():
+        if name in ("residual", "one_minus_beta"):
+            fields[name] = Powers(**value)
+        elif name == "decay_exponents":
+            fields[name] = tuple((pattern, exponent) for pattern, exponent in value)
+        elif isinstance(value, dict):
+            powers = {quantity: None if p is None else Powers(**p) for quantity, p in value.items()}
+            fields[name] = Rule(**powers)
+        else:
+            fields[name] = value
+    return Recipe(**fields)
+
+
+def _parameter_plan(content: dict[str, Any]) -> ParameterPlan:
+    parameter = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in content["parameter"].items()
+    }
+    fields = {**content, "parameter": Parameter(**parameter), "shape": tuple(content["shape"])}
+    plan = ParameterPlan(**fields)
+    numbers = [
+        plan.m_in,
+        plan.m_out,
+        plan.lr,
+        plan.wd,
+        plan.eps,
+        plan.forward,
+        plan.gradient,
+        plan.init or 0.0,
+    ]
+    if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers):
+        raise ValueError(f"{plan.path} has a multiplier that is not a number")
+    return plan
