@@ -1,0 +1,161 @@
+"""Where a loss curve has its minimum, and how well the runs at hand say so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+DRAWS = 4000
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The minimum of a loss curve over one hyperparameter, in octaves (log2).
+
+    Attributes:
+      log2: position of the minimum of the fitted parabola; the best grid value where there is no fit.
+      interval: low and high end; None where the runs cannot say.
+      edge: "low" or "high" where the best value is the grid's first or last, so that the minimum lies there or
+        beyond, "flat" where the runs near the best value do not curve upwards; None for a minimum that was fitted.
+      best: log2 of the grid value with the lowest loss.
+      noise: standard deviation of one trial about the parabola, in units of the loss; NaN where unknown.
+      draws: positions that the data allow, as drawn; what intervals of drifts are computed from.
+    """
+
+    log2: float
+    interval: tuple[float, float] | None
+    edge: Literal["low", "high", "flat"] | None
+    best: float
+    noise: float = math.nan
+    draws: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
+
+
+def fit_optimum(
+    losses: Mapping[float, Mapping[int, float]],
+    window: float = 2.0,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Optimum:
+    """Fits a parabola in log2 of the hyperparameter about the best value and returns its minimum.
+
+    `loss = a x² + b x + c + (an offset per seed)`, least squares over the trials within `window` octaves of the
+    best value; `x* = -b / 2a`. The interval comes from draws of (a, b) that the residuals allow: variance from
+    the scaled inverse chi-square with the fit's degrees of freedom, coefficients from the normal about the
+    estimate, so that few trials give wide intervals (a bootstrap of the residuals is too narrow there). Residuals hold both
+    the noise between seeds and the misfit of a parabola. Draws stop one grid step beyond the grid.
+
+    Args:
+      losses: `{value: {seed: loss}}`; values are positive, diverged trials infinite or NaN.
+      window: half-width of the fit in octaves.
+      level: of the interval.
+      seed: of the draws.
+
+    Raises:
+      ValueError: fewer than three values, a value that is not positive, or no finite loss at all.
+
+    Example:
+      >>> curve = {2.0**k: {0: (k + 6.3) ** 2, 1: (k + 6.3) ** 2 + 1} for k in range(-9, -3)}
+      >>> round(fit_optimum(curve).log2, 3)
+      -6.3
+    """
+    if len(losses) < 3 or any(value <= 0 for value in losses):
+        raise ValueError(
+            f"optimum: expected at least three positive values, found {sorted(losses)}; widen the grid"
+        )
+    values = sorted(losses)
+    grid = np.log2(values)
+    means = _offset_means(losses, values)
+    if not np.isfinite(means).any():
+        raise ValueError(f"optimum: all trials at {values} diverged; lower the learning rate")
+    at = int(np.argmin(means))
+    best = float(grid[at])
+    if at in (0, len(values) - 1):
+        return Optimum(best, None, "high" if at else "low", best)
+    near = [i for i in range(len(values)) if abs(grid[i] - best) <= window + 1e-9 and np.isfinite(means[i])]
+    if len(near) < 3:
+        near = [i for i in range(at - 1, at + 2) if np.isfinite(means[i])]
+    if len(near) < 3:
+        # A diverged neighbour bounds the minimum on one side, but a parabola needs three points.
+        return Optimum(best, (float(grid[at - 1]), float(grid[at + 1])), "flat", best)
+    trials = [
+        (grid[i] - best, trial, loss)
+        for i in near
+        for trial, loss in losses[values[i]].items()
+        if math.isfinite(loss)
+    ]
+    step = float(np.diff(grid).max())
+    limits = (float(grid[0]) - step, float(grid[-1]) + step)
+    return _fit(trials, best, limits, level, np.random.default_rng(seed))
+
+
+def _fit(
+    trials: list[tuple[float, int, float]],
+    best: float,
+    limits: tuple[float, float],
+    level: float,
+    rng: np.random.Generator,
+) -> Optimum:
+    x = np.array([trial[0] for trial in trials])
+    seeds = sorted({trial[1] for trial in trials})
+    offsets = np.array([[trial[1] == one for one in seeds] for trial in trials], dtype=float)
+    design = np.column_stack([x**2, x, offsets])
+    loss = np.array([trial[2] for trial in trials])
+    coefficients, _, rank, _ = np.linalg.lstsq(design, loss, rcond=None)
+    freedom = len(loss) - int(rank)
+    curvature, slope = coefficients[:2]
+    fitted = curvature > 0
+    position = float(np.clip(best - slope / (2 * curvature), *limits)) if fitted else best
+    if freedom < 1 or rank < design.shape[1]:
+        return Optimum(position, None, None if fitted else "flat", best)
+    residuals = float(((loss - design @ coefficients) ** 2).sum())
+    variances = residuals / rng.chisquare(freedom, DRAWS)
+    covariance = np.linalg.inv(design.T @ design)[:2, :2]
+    noise = rng.standard_normal((DRAWS, 2)) @ np.linalg.cholesky(covariance).T
+    a, b = (coefficients[:2] + np.sqrt(variances)[:, None] * noise).T
+    # A draw that curves downwards has its minimum at an end: on the side to which the loss falls.
+    draws = np.where(a > 0, best - b / (2 * np.where(a > 0, a, 1.0)), np.where(b > 0, -np.inf, np.inf))
+    draws = np.clip(draws, *limits)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return Optimum(
+        position,
+        (float(low), float(high)),
+        None if fitted else "flat",
+        best,
+        math.sqrt(residuals / freedom),
+        draws,
+    )
+
+
+def _offset_means(losses: Mapping[float, Mapping[int, float]], values: list[float]) -> np.ndarray:
+    """Mean loss per value with the seeds' common offsets taken out, so that unequal seeds compare fairly."""
+    offsets = seed_offsets(losses)
+    return np.array(
+        [
+            np.mean([loss - offsets.get(seed, 0.0) for seed, loss in losses[value].items()])
+            if all(map(math.isfinite, losses[value].values()))
+            else np.inf
+            for value in values
+        ]
+    )
+
+
+def seed_offsets(losses: Mapping[float, Mapping[int, float]]) -> dict[int, float]:
+    """Returns what each seed adds to the loss, as a mean over the values that ran with every seed.
+
+    Args:
+      losses: `{value: {seed: loss}}`.
+    """
+    seeds = sorted({seed for trials in losses.values() for seed in trials})
+    complete = [
+        [trials[seed] for seed in seeds]
+        for trials in losses.values()
+        if len(trials) == len(seeds) and all(map(math.isfinite, trials.values()))
+    ]
+    if not complete:
+        return dict.fromkeys(seeds, 0.0)
+    table = np.array(complete)
+    return {seed: float(offset) for seed, offset in zip(seeds, (table - table.mean(1, keepdims=True)).mean(0), strict=True)}
