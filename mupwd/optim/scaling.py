@@ -1,0 +1,170 @@
+"""The two terms of a decoupled-decay step, each with the plan's own factor per parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mupwd.optim.checks import check_rate, check_tree, find, map_updates, times
+from mupwd.paths import named_leaves
+
+if TYPE_CHECKING:
+    from mupwd.plan import Plan
+
+Mask = Any | Callable[[Any], Any]
+
+
+def scale_by_plan_learning_rate(
+    learning_rate: optax.ScalarOrSchedule, plan: Plan, *, flip_sign: bool = True
+) -> optax.GradientTransformation:
+    r"""`optax.scale_by_learning_rate` with the plan's learning rate for each parameter.
+
+    $$u_i \leftarrow -\alpha_t \, f^{lr}_i \, u_i$$
+
+    It comes last in a chain, after `add_plan_decayed_weights`, so that the decay of a step is
+    $\alpha_t f^{lr}_i \cdot \lambda_t f^{wd}_i \cdot w_i$.
+
+    Args:
+      learning_rate: the base's learning rate, as it was tuned: a number, a scalar array, or a schedule from
+        the step count to one.
+      plan: multipliers per parameter.
+      flip_sign: multiply by the negative learning rate, for descent.
+
+    Returns:
+      A transform with the state of `optax.scale_by_learning_rate`.
+
+    Raises:
+      ValueError: the learning rate is negative, NaN or infinite.
+      PlanError: (from `init`) the parameters do not fit the plan.
+
+    Example:
+      >>> tx = optax.chain(optax.scale_by_adam(), scale_by_plan_learning_rate(1e-3, plan))  # doctest: +SKIP
+    """
+    check_rate("learning_rate", learning_rate)
+    sign = -1 if flip_sign else 1
+
+    def init(params: Any) -> Any:
+        check_tree(plan, params)
+        return optax.scale_by_learning_rate(learning_rate).init(params)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        rate, state = _now(learning_rate, state)
+
+        def scale(name: str, u: jax.Array) -> jax.Array:
+            step = times(sign * rate, find(plan, name).lr)
+            # As optax does: a schedule's float32 step must not promote bfloat16 updates.
+            return (jnp.asarray(step, dtype=u.dtype) if callable(learning_rate) else step) * u
+
+        return map_updates(scale, updates), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def add_plan_decayed_weights(
+    weight_decay: optax.ScalarOrSchedule, plan: Plan, mask: Mask | None = None
+) -> optax.GradientTransformation:
+    r"""`optax.add_decayed_weights` with the plan's weight decay for each parameter.
+
+    $$u_i \leftarrow u_i + \lambda_t \, f^{wd}_i \, w_i$$
+
+    Where $f^{wd}_i = 0$ the term is absent rather than multiplied by 0, so that a weight that overflowed does
+    not become NaN by its decay.
+
+    Args:
+      weight_decay: the base's decay *per unit of learning rate* (coupled, the convention of optax and
+        PyTorch): a number, a scalar array, or a schedule from the step count to one.
+      plan: multipliers per parameter; where `wd` is 0, a parameter does not decay.
+      mask: as in optax, a tree of booleans (or a prefix of the parameters' tree), or a function from the
+        parameters to one. A parameter decays where both the mask and the plan let it. It is matched by name.
+
+    Returns:
+      A transform with the state of `optax.add_decayed_weights` without a mask.
+
+    Raises:
+      ValueError: the decay is negative, NaN or infinite; the mask names something that is not in the plan, or
+        leaves a parameter out; (from `update`) the parameters are missing.
+      PlanError: (from `init`) the parameters do not fit the plan.
+
+    Example:
+      >>> tx = optax.chain(
+      ...     optax.scale_by_lion(),
+      ...     add_plan_decayed_weights(0.1, plan),
+      ...     scale_by_plan_learning_rate(1e-4, plan),
+      ... )  # doctest: +SKIP
+    """
+    check_rate("weight_decay", weight_decay)
+    mask_of = _masker(mask, plan)
+
+    def init(params: Any) -> Any:
+        check_tree(plan, params)
+        masked = mask_of(params)
+        for name in named_leaves(params):
+            _covering(masked, name)
+        return optax.add_decayed_weights(weight_decay).init(params)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        if params is None:
+            raise ValueError(
+                "weight decay needs the parameters: call tx.update(gradients, state, params) with all three"
+            )
+        if isinstance(weight_decay, int | float) and weight_decay == 0:
+            return updates, state
+        decay, state = _now(weight_decay, state)
+        masked = mask_of(params)
+
+        def add(name: str, u: jax.Array, w: jax.Array) -> jax.Array:
+            factor = find(plan, name).wd
+            if factor == 0 or not _covering(masked, name):
+                return u
+            return u + times(decay, factor) * w
+
+        return map_updates(add, updates, params), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _now(value: optax.ScalarOrSchedule, state: Any) -> tuple[Any, Any]:
+    """The value at this step, and the state of the next one."""
+    if callable(value):
+        return value(state.count), state._replace(count=optax.safe_increment(state.count))
+    return value, state
+
+
+def _masker(mask: Mask | None, plan: Plan) -> Callable[[Any], dict[str, bool]]:
+    """A function from the parameters to the mask by name."""
+    if mask is None:
+        return lambda params: {"": True}
+    # A tree of booleans can be callable itself, as an equinox module is; optax looks at the leaves as well.
+    leaves = jax.tree.leaves(mask)
+    if leaves and all(callable(leaf) for leaf in leaves):
+        return lambda params: _mask_by_name(mask(params), plan)
+    by_name = _mask_by_name(mask, plan)
+    return lambda params: by_name
+
+
+def _mask_by_name(mask: Any, plan: Plan) -> dict[str, bool]:
+    by_name = {name: bool(leaf) for name, leaf in named_leaves(mask).items()}
+    for name in by_name:
+        if name and not any(path == name or path.startswith(name + "/") for path in plan):
+            raise ValueError(
+                f"mask: {name!r} is no parameter of the plan, nor a part of the tree that holds any; "
+                f"the plan's parameters begin with {', '.join(map(repr, list(plan)[:3]))}"
+            )
+    return by_name
+
+
+def _covering(mask: dict[str, bool], name: str) -> bool:
+    prefix = name
+    while prefix not in mask:
+        if not prefix:
+            raise ValueError(
+                f"mask: nothing in it covers the parameter {name!r}; give each parameter, or a part of the "
+                "tree that holds it, True (decay) or False"
+            )
+        prefix = prefix.rpartition("/")[0]
+    return mask[prefix]
