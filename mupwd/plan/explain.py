@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mupwd.plan.table import number, shapes
-from mupwd.recipes import Powers
+from mupwd.recipes import ONE
 
 if TYPE_CHECKING:
     from mupwd.plan.plan import ParameterPlan, Plan
@@ -53,9 +53,7 @@ def _axes(p: ParameterPlan) -> list[str]:
 def _growth(p: ParameterPlan) -> list[str]:
     lines = [f"m_in = {number(p.m_in)}, m_out = {number(p.m_out)}: target / base over its growing axes."]
     if p.role == "tied":
-        lines[0] = (
-            f"m_in = {number(p.m_in)}: target / base over the axis that grows, the input of its use as output."
-        )
+        lines[0] = f"m_in = {number(p.m_in)}: target / base over the axis that grows, its input as output."
     for exponent, use in (
         (p.parameter.scale_exponent, "its use"),
         (p.parameter.lookup_scale_exponent, "its use as input"),
@@ -70,41 +68,31 @@ def _growth(p: ParameterPlan) -> list[str]:
 
 
 def _multipliers(plan: Plan, p: ParameterPlan) -> list[str]:
-    rule = plan.rules.rule(p.role)
-    wd = rule.wd
-    if plan.rules.decay_exponents and p.role in ("matrix", "narrow"):
-        wd = plan.decay_powers(p.path)
-    divided = f" ÷ {number(p.gradient)}" if p.gradient != 1 else ""
-    multiplied = f" × {number(p.gradient)}" if p.gradient != 1 else ""
-    lines = [f"  lr × {number(p.lr)} = {_shown(rule.lr)}{divided}"]
-    if wd is None:
+    rule = plan.rules.rule(p.role, p.path)
+    down = f" ÷ {number(p.gradient)}" if p.gradient != 1 else ""
+    up = f" × {number(p.gradient)}" if p.gradient != 1 else ""
+    lines = [f"  lr × {number(p.lr)} = {rule.lr.formula}{down}"]
+    if rule.wd is None:
         lines.append("  wd: none; this role has no decay term under the recipe")
     else:
-        lines.append(
-            f"  wd × {number(p.wd)} = {_shown(wd)}{multiplied} (coupled: a step decays by lr * wd * w)"
-        )
-    lines.append(f"  eps × {number(p.eps)} = {_shown(rule.eps)}{multiplied}")
+        lines.append(f"  wd × {number(p.wd)} = {rule.wd.formula}{up} (coupled: a step decays by lr * wd * w)")
+    lines.append(f"  eps × {number(p.eps)} = {rule.eps.formula}{up}")
     if rule.init is None or p.init is None:
         lines.append("  init: the model's own, untouched")
     else:
+        lines.append(f"  init × {number(p.init)} = {rule.init.formula}{down}, on the base's deviation")
+    if rule.forward != ONE and plan.form == "folded":
         lines.append(
-            f"  init × {number(p.init)} = {_shown(rule.init)}{divided}, on the base's standard deviation"
+            f"  The rule's forward factor {rule.forward.formula} is folded into the parameter, so that the "
+            f"model is untouched. Its gradient is {number(p.gradient)} times that of the forward form, which "
+            "the numbers above count in; clip with mupwd.clip_by_global_norm."
         )
-    if p.forward != 1 or rule.forward != Powers():
-        lines.append(f"  forward × {number(p.forward)}")
-    if plan.form == "folded" and rule.forward != Powers():
+        return lines
+    if rule.forward != ONE:
+        lines.append(f"  forward × {number(p.forward)} = {rule.forward.formula}, which the model applies")
+    if p.gradient != 1:
         lines.append(
-            f"  The rule's forward factor {rule.forward.formula} is folded into the parameter, so that the model "
-            f"is untouched: its gradient is {number(p.gradient)} times larger than in the forward form (clip with "
-            "mupwd.clip_by_global_norm), which lr, eps and init above count in."
-        )
-    elif divided:
-        lines.append(
-            f"  Because of the model's own factor the gradient is {number(p.gradient)} times that of the rule, "
-            "which lr, wd, eps and init above count in."
+            f"  Because of the model's own factor the gradient is {number(p.gradient)} times that of the "
+            "rule, which the numbers above count in."
         )
     return lines
-
-
-def _shown(powers: Powers) -> str:
-    return powers.formula

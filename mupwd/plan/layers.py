@@ -23,8 +23,8 @@ def indices(path: str) -> Iterator[Index]:
     """Yields every number in a path, from the left.
 
     Example:
-      >>> list(indices("layers/7/mlp/w1"))
-      [Index(container='layers/', number=7, rest='/mlp/w1'), Index(container='layers/7/mlp/w', number=1, rest='')]
+      >>> list(indices("layers/7/mlp/up"))
+      [Index(container='layers/', number=7, rest='/mlp/up')]
     """
     for found in _NUMBER.finditer(path):
         if found[1]:

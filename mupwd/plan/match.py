@@ -87,7 +87,8 @@ def _followed(
     ]
     if missing:
         raise PlanError(
-            f"{len(missing)} parameter(s) of the family are missing at the target: {_some(missing)}; {_REBUILD}"
+            f"{len(missing)} parameter(s) of the family are missing at the target: {_some(missing)}; "
+            f"{_REBUILD}"
         )
     return followed
 
@@ -99,9 +100,9 @@ def _the_one_rule(path: str, like: list[Parameter]) -> Parameter:
             mine, its = getattr(first, field), getattr(other, field)
             if mine != its:
                 raise PlanError(
-                    f"{path} is a layer that the base does not have, and the base's layers differ: {field} is "
-                    f"{mine} in {first.path} and {its} in {other.path}; use a base whose layers repeat as "
-                    "the target's do, under the same names"
+                    f"{path} is in a layer that the base does not have, and the base's layers differ: "
+                    f"{field} is {mine} in {first.path} and {its} in {other.path}; use a base whose layers "
+                    "repeat as the target's do"
                 )
     return first
 
@@ -146,8 +147,8 @@ def _check_depth(where: str, old: int, new: int, depth_ratio: float) -> None:
         )
     if new != round(old * depth_ratio, 9):
         raise PlanError(
-            f"{where}: {old} layers (or copies) at base and {new} at the target, a ratio of {new / old:g}, but "
-            f"depth_ratio={depth_ratio:g}"
+            f"{where}: {old} layers (or copies) at base and {new} at the target, a ratio of "
+            f"{new / old:g}, but depth_ratio={depth_ratio:g}"
         )
 
 

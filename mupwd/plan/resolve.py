@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mupwd import recipes
 from mupwd.plan.errors import PlanError
 from mupwd.plan.match import match
 from mupwd.plan.plan import Form, ParameterPlan, Plan
-from mupwd.recipes import Powers, Recipe, Rule
+from mupwd.recipes import Recipe, Rule
 from mupwd.tracing.roles import Parameter
-
-_DECAYED = ("matrix", "narrow")
 
 
 def make_plan(
@@ -31,10 +28,9 @@ def make_plan(
 ) -> Plan:
     """Applies a recipe to the parameters of a family at a target's shapes.
 
-    With `m = m_in`, `c` the parameter's gradient factor and `r = m^s` where the model itself multiplies the use by
-    `width^s`: a parameter that stands for `w = c · w'` in place of `w'` has the same training run under Adam
-    when `init' = init / c`, `lr' = lr / c`, `wd' = wd · c`, `eps' = eps · c`. The folded form is `c = m` on
-    outputs; a factor of the model's own is `c = r` (docs/rules.md).
+    A parameter `w` that takes the place of `c · w` in the rule has the same training run under Adam with
+    `init / c`, `lr / c`, `wd · c` and `eps · c`. The folded form is `c = m_in` on outputs; where the model's
+    own code multiplies the use by `width^s`, `c = m^s` (docs/rules.md).
 
     Args:
       parameters: the family's parameters at base, by path.
@@ -53,7 +49,8 @@ def make_plan(
 
     Raises:
       PlanError: shapes that do not fit the family, a ratio that isn't positive and finite, a tied parameter
-        in folded form, or decay patterns that do not match exactly one each.
+        in folded form, decay patterns that do not match exactly one each, or a depth recipe for a deeper
+        model in which no residual branch is known.
       ValueError: a recipe that doesn't exist.
 
     Example:
@@ -73,12 +70,16 @@ def make_plan(
             raise PlanError(f"{name}={ratio}: it is target / base and must be positive and finite")
 
     target = match(parameters, shapes, depth_ratio=float(depth_ratio))
-    decays = _decay_powers(rules, list(target.values()))
+    _check_patterns(rules, target.values())
+    if rules.residual.depth and depth_ratio != 1 and not any(p.residual for p in target.values()):
+        raise PlanError(
+            f"{rules.name} scales what is inside residual branches with depth, but no parameter is known to be "
+            "inside one: make the family from the model's function (shapes alone do not show branches), or "
+            "use a recipe without depth"
+        )
     run = {"batch": float(batch_ratio), "tokens": float(token_ratio)}
     plans = tuple(
-        _parameter_plan(
-            parameter, tuple(shapes[path]), decays.get(path), rules, form, float(depth_ratio), run
-        )
+        _parameter_plan(parameter, tuple(shapes[path]), rules, form, float(depth_ratio), run)
         for path, parameter in target.items()
     )
     return Plan(
@@ -98,15 +99,12 @@ def make_plan(
 def _parameter_plan(
     parameter: Parameter,
     shape: tuple[int, ...],
-    decay: Powers | None,
     recipe: Recipe,
     form: Form,
     depth_ratio: float,
     run: dict[str, float],
 ) -> ParameterPlan:
-    rule = recipe.rule(parameter.role)
-    if decay is not None:
-        rule = dataclasses.replace(rule, wd=decay)
+    rule = recipe.rule(parameter.role, parameter.path)
     if form == "folded" and parameter.role == "tied" and rule.forward != recipes.ONE:
         raise PlanError(_tied_in_folded_form(parameter.path))
     m_in, m_out = growth(parameter, shape)
@@ -138,7 +136,7 @@ def _forward_and_gradient(
         # The model already does a part of the forward factor at that very place.
         gradient = ratios["m_in"] ** parameter.lookup_scale_exponent
         return forward * gradient / ratios["m_in"] ** parameter.scale_exponent, gradient
-    growing = "m_in" if parameter.role in _DECAYED else "m_out"
+    growing = "m_in" if parameter.role in ("matrix", "narrow") else "m_out"
     return forward, ratios[growing] ** parameter.scale_exponent
 
 
@@ -159,34 +157,34 @@ def growth(parameter: Parameter, shape: Sequence[int]) -> tuple[float, float]:
     return (m_out, m_out) if parameter.role == "tied" else (m_in, m_out)
 
 
-def _decay_powers(recipe: Recipe, parameters: Sequence[Parameter]) -> dict[str, Powers]:
-    """The weight decay powers of a recipe that has them by path pattern."""
+def _check_patterns(recipe: Recipe, parameters: Iterable[Parameter]) -> None:
+    """Every pattern of a recipe's decay exponents matches something, and every matrix is matched once."""
     if not recipe.decay_exponents:
-        return {}
-    decayed = [p for p in parameters if p.role in _DECAYED]
-    claimed: dict[str, tuple[str, float]] = {}
-    for pattern, exponent in recipe.decay_exponents:
-        matched = [p.path for p in decayed if re.fullmatch(pattern, p.path)]
+        return
+    decayed = [p.path for p in parameters if p.role in recipes.BY_PATTERN]
+    if not decayed:
+        raise PlanError(f"{recipe.name} has decay exponents, but no parameter is a matrix or narrow")
+    claims: dict[str, list[str]] = {path: [] for path in decayed}
+    for pattern, _ in recipe.decay_exponents:
+        matched = [path for path in decayed if re.fullmatch(pattern, path)]
         if not matched:
             raise PlanError(
-                f"the pattern {pattern!r} of {recipe.name} matches no matrix or narrow parameter; patterns "
-                f"are regular expressions that match a whole path, such as {decayed[0].path!r}"
-                if decayed
-                else f"{recipe.name} has decay exponents, but no parameter is a matrix or narrow"
+                f"the pattern {pattern!r} of {recipe.name} matches no matrix or narrow parameter; "
+                f"patterns are regular expressions for a whole path, such as {decayed[0]!r}"
             )
         for path in matched:
-            if path in claimed:
-                raise PlanError(
-                    f"{path} is matched by two patterns of {recipe.name}: {claimed[path][0]!r} and {pattern!r}"
-                )
-            claimed[path] = (pattern, exponent)
-    if missing := [p.path for p in decayed if p.path not in claimed]:
+            claims[path].append(pattern)
+    for path, patterns in claims.items():
+        if len(patterns) > 1:
+            raise PlanError(
+                f"{path} is matched by {len(patterns)} patterns of {recipe.name}, exactly one may: "
+                f"{', '.join(map(repr, patterns))}"
+            )
+    if missing := [path for path, patterns in claims.items() if not patterns]:
         raise PlanError(
-            f"no pattern of {recipe.name} matches {missing[0]} ({len(missing)} such matrix or narrow "
+            f"no pattern of {recipe.name} matches {missing[0]} (and {len(missing) - 1} more matrix or narrow "
             "parameters); add a pattern with its exponent"
         )
-    wd = {role: recipe.rule(role).wd or recipes.ONE for role in _DECAYED}
-    return {p.path: dataclasses.replace(wd[p.role], m_in=claimed[p.path][1]) for p in decayed}
 
 
 def _tied_in_folded_form(path: str) -> str:

@@ -65,8 +65,8 @@ def load(file: str | os.PathLike[str]) -> Plan:
     version = content.get("version")
     if version != _VERSION:
         raise PlanError(
-            f"{file} has version {version}, this mupwd reads version {_VERSION}; upgrade mupwd, or make and save "
-            "the plan again"
+            f"{file} has version {version}, this mupwd reads version {_VERSION}; upgrade mupwd, or make and "
+            "save the plan again"
         )
     try:
         plan = Plan(
@@ -95,7 +95,9 @@ def _recipe(content: dict[str, Any]) -> Recipe:
         elif name == "decay_exponents":
             fields[name] = tuple((pattern, exponent) for pattern, exponent in value)
         elif isinstance(value, dict):
-            powers = {quantity: None if p is None else Powers(**p) for quantity, p in value.items()}
+            powers: dict[str, Any] = {
+                quantity: None if p is None else Powers(**p) for quantity, p in value.items()
+            }
             fields[name] = Rule(**powers)
         else:
             fields[name] = value
@@ -103,7 +105,7 @@ def _recipe(content: dict[str, Any]) -> Recipe:
 
 
 def _parameter_plan(content: dict[str, Any]) -> ParameterPlan:
-    parameter = {
+    parameter: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in content["parameter"].items()
     }

@@ -23,7 +23,7 @@ class Row(NamedTuple):
     """Parameters of one role with the same shape and multipliers, told apart by layer numbers only."""
 
     name: str
-    count: int
+    size: int
     first: ParameterPlan
 
 
@@ -88,23 +88,21 @@ def _header(plan: Plan) -> str:
     widths = "" if plan.width is None or plan.base is None else f", width {plan.base} → {plan.width}"
     ratios = {"depth": plan.depth_ratio, "batch": plan.batch_ratio, "tokens": plan.token_ratio}
     others = "".join(f", {name} ×{ratio:g}" for name, ratio in ratios.items() if ratio != 1)
+    untouched = plan.residual_multiplier == 1
     form = {
-        "folded": "folded form: the model is untouched",
-        "forward": "forward form: the model multiplies by the factors in the column forward",
+        "folded": "folded form: " + ("the model is untouched" if untouched else "no factor at the output"),
+        "forward": 'forward form: the model multiplies by the factors in the column "forward"',
     }[plan.form]
     lines = [
         f"recipe {plan.recipe}{widths}{others}",
-        f"{form}; weight decay is coupled: a step decays by lr * wd * w",
+        form,
+        "weight decay is coupled: a step decays by lr * wd * w",
     ]
     if plan.residual_multiplier != 1:
         lines.append(f"the model multiplies each residual branch by {number(plan.residual_multiplier)}")
     if plan.beta_ratio != 1:
         lines.append(f"1 - beta of both of Adam's moments is multiplied by {number(plan.beta_ratio)}")
-    return "\n".join(_wrapped(line) for line in lines)
-
-
-def _wrapped(line: str) -> str:
-    return elided(line, WIDTH)
+    return "\n".join(elided(line, WIDTH) for line in lines)
 
 
 def _multipliers(plan: Plan, rows: list[Row]) -> str:
@@ -127,8 +125,8 @@ def _numbers(rows: list[Row], learning_rate: float, weight_decay: float | None) 
     title = f"At the base: learning rate {number(learning_rate)}"
     if weight_decay is not None:
         title += (
-            f", weight decay {number(weight_decay)} (coupled). Decay of a step: lr * wd; timescale: 1 / (lr * wd) "
-            "steps."
+            f", weight decay {number(weight_decay)} (coupled).\n"
+            "The decay of a step is lr * wd, its timescale 1 / (lr * wd) steps."
         )
 
         def base(row: Row) -> float:
@@ -144,7 +142,7 @@ def _numbers(rows: list[Row], learning_rate: float, weight_decay: float | None) 
             _Column("steps base", lambda r: _or_none(base(r), _timescale)),
             _Column("target", lambda r: _or_none(target(r), _timescale)),
         ]
-    return _wrapped(title) + "\n\n" + _aligned(rows, columns)
+    return title + "\n\n" + _aligned(rows, columns)
 
 
 def _or_none(value: float, text: Callable[[float], str]) -> str:
@@ -162,7 +160,7 @@ def _aligned(rows: list[Row], columns: list[_Column]) -> str:
     widths = [
         max([len(column.title), *map(len, texts)]) for column, texts in zip(columns, cells, strict=True)
     ]
-    counts = [f"×{row.count}" if row.count > 1 else "" for row in rows]
+    counts = [f"×{row.size}" if row.size > 1 else "" for row in rows]
     count_width = max([0, *map(len, counts)])
     # The role is an indented heading; the rest of the line is the path's.
     free = WIDTH - count_width - sum(widths) - len(_GAP) * (len(widths) + 2)

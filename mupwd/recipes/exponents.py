@@ -1,0 +1,141 @@
+"""What a recipe consists of: powers of ratios, per quantity and role."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+
+from mupwd.tracing.roles import Role
+
+
+@dataclass(frozen=True)
+class Powers:
+    """A product of powers of target/base ratios.
+
+    `m_in^m_in · m_out^m_out · L^depth · B^batch · D^tokens`, where each field is the exponent.
+
+    Args:
+      m_in: of the width ratio over the parameter's growing `in` axes.
+      m_out: of the width ratio over its growing `out` (or elementwise) axes.
+      depth: of the depth ratio L; counts only for parameters inside a residual branch.
+      batch: of the batch size ratio B.
+      tokens: of the ratio D of training tokens.
+
+    Example:
+      >>> Powers(m_in=-1.0).value(m_in=4.0)
+      0.25
+      >>> Powers(m_in=1.0, batch=0.5, tokens=-0.5).formula
+      'm_in · B^0.5 · D^-0.5'
+    """
+
+    m_in: float = 0.0
+    m_out: float = 0.0
+    depth: float = 0.0
+    batch: float = 0.0
+    tokens: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            exponent = getattr(self, field.name)
+            if not math.isfinite(exponent):
+                raise ValueError(f"the exponent {field.name}={exponent} is not a finite number")
+
+    def value(
+        self,
+        m_in: float = 1.0,
+        m_out: float = 1.0,
+        depth: float = 1.0,
+        batch: float = 1.0,
+        tokens: float = 1.0,
+    ) -> float:
+        """Returns the product at the given ratios."""
+        return float(
+            m_in**self.m_in * m_out**self.m_out * depth**self.depth * batch**self.batch * tokens**self.tokens
+        )
+
+    @property
+    def formula(self) -> str:
+        """The product in symbols; "1" where every exponent is 0."""
+        symbols = {"m_in": "m_in", "m_out": "m_out", "depth": "L", "batch": "B", "tokens": "D"}
+        exponents = {symbols[f.name]: getattr(self, f.name) for f in dataclasses.fields(self)}
+        factors = [s if e == 1 else f"{s}^{e:g}" for s, e in exponents.items() if e]
+        return " · ".join(factors) or "1"
+
+    def __mul__(self, other: Powers) -> Powers:
+        fields = dataclasses.fields(self)
+        return Powers(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields})
+
+
+ONE = Powers()
+# The roles whose decay can depend on the path: those that reach AdamW's steady state.
+BY_PATTERN: tuple[Role, ...] = ("matrix", "narrow")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a recipe says of one role. All for Adam-family optimizers, in the forward form.
+
+    Args:
+      lr: factor on the learning rate.
+      wd: factor on the coupled weight decay (a step decays by `lr * wd * w`); None for no decay term at all.
+      eps: factor on Adam's epsilon.
+      init: factor on the standard deviation of the base's initial values; None leaves the model as it is,
+        its own width-dependent factors included.
+      forward: factor on the product of the parameter and its input in the model's forward pass.
+    """
+
+    lr: Powers = ONE
+    wd: Powers | None = ONE
+    eps: Powers = ONE
+    init: Powers | None = ONE
+    forward: Powers = ONE
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A rule for each role, as pure data.
+
+    Args:
+      name: what tables and files call it.
+      source: paper and table.
+      matrix, narrow, input, output, wide, vector, scalar, tied, unused: the rule of each role.
+      residual: factor on the output of each residual branch (its `depth` exponent is minus the alpha of the
+        depth recipes).
+      one_minus_beta: factor on `1 - beta` of Adam's moments.
+      decay_exponents: `(pattern, exponent)` pairs; where there are any, the `m_in` exponent of the weight
+        decay of every matrix and narrow parameter comes from the one pattern that fully matches its path.
+
+    Example:
+      >>> from dataclasses import replace
+      >>> from mupwd.recipes import get
+      >>> linear = replace(get("mupwd").matrix, wd=Powers(m_in=1.0))
+      >>> mine = replace(get("mupwd"), name="mine", matrix=linear)
+      >>> mine.matrix.wd.formula
+      'm_in'
+    """
+
+    name: str
+    source: str
+    matrix: Rule
+    narrow: Rule
+    input: Rule
+    output: Rule
+    wide: Rule
+    vector: Rule
+    scalar: Rule
+    tied: Rule
+    unused: Rule = Rule()
+    residual: Powers = ONE
+    one_minus_beta: Powers = ONE
+    decay_exponents: tuple[tuple[str, float], ...] = ()
+
+    def rule(self, role: Role, path: str = "") -> Rule:
+        """Returns the rule of a role, for the parameter at that path where decay exponents depend on it."""
+        rule: Rule = getattr(self, role)
+        if role in BY_PATTERN:
+            for pattern, exponent in self.decay_exponents:
+                if re.fullmatch(pattern, path):
+                    return dataclasses.replace(rule, wd=dataclasses.replace(rule.wd or ONE, m_in=exponent))
+        return rule
