@@ -139,6 +139,8 @@ def corpus(
     cache = default_cache_directory() if cache_directory is None else Path(cache_directory)
     specs = [spec] if isinstance(spec, str | os.PathLike) else list(spec)
     source = ",".join(str(part) for part in specs)
+    if not specs:
+        raise CorpusError("corpus: no source was named; pass 'stdlib', a file, a folder or 'hf:...'")
 
     if any(str(part).startswith("hf:") for part in specs):
         if len(specs) > 1:
@@ -166,8 +168,7 @@ def check_tokenizer(tokenizer: str, vocab_size: int | None) -> int:
         if vocab_size not in (None, _BYTES):
             raise CorpusError(
                 f"corpus: vocab_size is {vocab_size}, but tokenizer='bytes' has {_BYTES}; leave vocab_size "
-                "out, or "
-                "pass tokenizer='bpe'"
+                "out, or pass tokenizer='bpe'"
             )
         return _BYTES
     if vocab_size is None:
@@ -190,9 +191,8 @@ def check_batch(
     needed = batch_size * (sequence_length + 1)
     if size < needed:
         raise CorpusError(
-            f"corpus {source!r}: the {split} split has {size} tokens, but a batch of {batch_size} sequences "
-            "of "
-            f"{sequence_length} (and one target more) takes {needed}; use more text, a smaller batch_size or "
+            f"corpus {source!r}: the {split} split has {size} tokens, but a batch of {batch_size} "
+            f"sequences of {sequence_length} (and one target more) takes {needed}; use more text, a smaller batch_size or "
             "sequence_length" + (", or a larger validation_fraction" if split == "validation" else "")
         )
 
@@ -231,8 +231,7 @@ def _cut(file: TextFile, source: str, fraction: float) -> tuple[list[TextFile], 
     if place == 0:
         raise CorpusError(
             f"corpus {source!r}: its only file has no line break in its first {1 - fraction:.0%}, so no end "
-            "can be "
-            "held out for validation; use a larger file, or two"
+            "can be held out for validation; use a larger file, or two"
         )
     return [TextFile(file.name, file.text[:place])], [TextFile(file.name, file.text[place:])]
 
@@ -264,8 +263,7 @@ def _binary_corpus(source: str, paths: list[Path], vocab_size: int | None, fract
     if len(train) != 1 or len(paths) > 2:
         raise CorpusError(
             f"corpus {source!r}: expected one .bin file of training tokens and at most one with 'val' in its "
-            "name, "
-            f"found {', '.join(path.name for path in paths)}; name the two files that you want"
+            f"name, found {', '.join(path.name for path in paths)}; name the two files that you want"
         )
     mapped = {path: map_token_file(path) for path in paths}
     sizes = {check_tokens(path, tokens, vocab_size) for path, tokens in mapped.items()}

@@ -128,8 +128,7 @@ def open_stream(
     if not held_out or not head:
         raise CorpusError(
             f"corpus {source!r}: the {'validation' if head else 'training'} split is empty; use a dataset "
-            "with more "
-            "documents or another validation_fraction"
+            "with more documents or another validation_fraction"
         )
     if vocab_size == _BYTES:
         encode = encode_bytes
@@ -183,8 +182,7 @@ class _Documents:
             found = ", ".join(f"{name} ({type(value).__name__})" for name, value in first.items())
             raise CorpusError(
                 f"corpus {source!r}: there is no column of text named {column!r}; its columns are {found}. "
-                "Name one "
-                f"with '#', as in '{source.partition('#')[0]}#{next(iter(first))}'"
+                f"Name one with '#', as in '{source.partition('#')[0]}#{next(iter(first))}'"
             )
         self._column, self._fraction = column, fraction
 

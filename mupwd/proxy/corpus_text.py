@@ -59,8 +59,7 @@ def read_standard_library() -> list[TextFile]:
     if not files:
         raise CorpusError(
             f"corpus 'stdlib': no Python source under {root}; this Python was installed without it, so name "
-            "a "
-            "folder of text instead"
+            "a folder of text instead"
         )
     return sorted(files, key=lambda file: file.name)
 

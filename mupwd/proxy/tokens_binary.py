@@ -86,8 +86,7 @@ def check_tokens(path: Path, tokens: np.ndarray, vocab_size: int | None) -> int:
         largest = max(int(tokens[start : start + _CHUNK].max()) for start in range(0, tokens.size, _CHUNK))
         raise CorpusError(
             f"corpus: {str(path)!r} doesn't say its vocabulary; pass vocab_size (its largest token is "
-            f"{largest}, "
-            f"so at least {largest + 1}; GPT-2's tokenizer has 50257)"
+            f"{largest}, so at least {largest + 1}; GPT-2's tokenizer has 50257)"
         )
     return vocab_size
 
@@ -106,7 +105,6 @@ def _read_llm_c_header(path: Path, magic: int, header: np.ndarray, size: int) ->
     if count <= 0 or size != expected:
         raise CorpusError(
             f"corpus: the header of {str(path)!r} says {count} tokens, {expected} bytes in all, but the file "
-            "has "
-            f"{size}; it was cut short or damaged, so write or download it again"
+            f"has {size}; it was cut short or damaged, so write or download it again"
         )
     return dtype, count

@@ -38,8 +38,7 @@ def train_bpe(files: Sequence[TextFile], vocab_size: int, cache_directory: Path)
     if not SMALLEST_VOCABULARY <= vocab_size <= 2**16:
         raise CorpusError(
             f"corpus: vocab_size {vocab_size} is out of range for tokenizer='bpe'; use {SMALLEST_VOCABULARY} "
-            "(256 "
-            f"bytes and the end of text) to {2**16}"
+            f"(256 bytes and the end of text) to {2**16}"
         )
 
     def build(folder: Path) -> None:
@@ -57,8 +56,7 @@ def train_bpe(files: Sequence[TextFile], vocab_size: int, cache_directory: Path)
         if found != vocab_size:
             raise CorpusError(
                 f"corpus: the training text gives a BPE vocabulary of only {found}, but vocab_size is "
-                f"{vocab_size}; "
-                "pass a smaller vocab_size or more text"
+                f"{vocab_size}; pass a smaller vocab_size or more text"
             )
         tokenizer.save(str(folder / "tokenizer.json"))
 

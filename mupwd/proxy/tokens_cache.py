@@ -50,8 +50,7 @@ def cached_folder(cache_directory: Path, name: str, build: Callable[[Path], None
         except OSError as error:
             raise CorpusError(
                 f"corpus: can't write the cache {str(folder)!r}: {error.strerror or error}; free the disk or "
-                "pass "
-                "another cache_directory"
+                "pass another cache_directory"
             ) from error
     _check(folder)
     return folder
@@ -85,8 +84,7 @@ def _check(folder: Path) -> None:
     if damaged:
         raise CorpusError(
             f"corpus: the cache {str(folder)!r} is damaged ({', '.join(damaged)}); delete that folder and it "
-            "will "
-            "be made again"
+            "will be made again"
         )
 
 
