@@ -190,10 +190,11 @@ def check_batch(
             raise CorpusError(f"corpus: {name} must lie in [0, 2**32), not {value}")
     needed = batch_size * (sequence_length + 1)
     if size < needed:
+        larger = ", or a larger validation_fraction" if split == "validation" else ""
         raise CorpusError(
             f"corpus {source!r}: the {split} split has {size} tokens, but a batch of {batch_size} "
-            f"sequences of {sequence_length} (and one target more) takes {needed}; use more text, a smaller batch_size or "
-            "sequence_length" + (", or a larger validation_fraction" if split == "validation" else "")
+            f"sequences of {sequence_length} (and one target more) takes {needed}; use more text, a smaller "
+            f"batch_size or sequence_length{larger}"
         )
 
 
