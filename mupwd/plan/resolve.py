@@ -73,9 +73,9 @@ def make_plan(
     _check_patterns(rules, target.values())
     if rules.residual.depth and depth_ratio != 1 and not any(p.residual for p in target.values()):
         raise PlanError(
-            f"{rules.name} scales what is inside residual branches with depth, but no parameter is known to be "
-            "inside one: make the family from the model's function (shapes alone do not show branches), or "
-            "use a recipe without depth"
+            f"{rules.name} scales what is inside residual branches with depth, but no parameter is known to "
+            "be inside one: make the family from the model's function (shapes alone do not show branches), "
+            "or use a recipe without depth"
         )
     run = {"batch": float(batch_ratio), "tokens": float(token_ratio)}
     plans = tuple(

@@ -1,0 +1,156 @@
+"""The exponents of every recipe, against a literal of the whole table."""
+
+from dataclasses import replace
+
+import pytest
+
+from mupwd import recipes
+from mupwd.recipes import Powers, Recipe
+
+ROLES = ("matrix", "narrow", "input", "output", "wide", "vector", "scalar", "tied", "unused")
+
+# lr | wd | eps | init | forward, per role. "-" is no decay term, "own" the model's own initial values.
+MUP = {
+    "matrix": "m_in^-1 | 1 | 1 | m_in^-0.5 | 1",
+    "narrow": "m_in^-1 | 1 | 1 | m_in^-1 | 1",
+    "input": "1 | 1 | 1 | 1 | 1",
+    "output": "1 | 1 | 1 | 1 | m_in^-1",
+    "wide": "1 | 1 | 1 | 1 | 1",
+    "vector": "1 | 1 | 1 | 1 | 1",
+    "scalar": "1 | 1 | 1 | 1 | 1",
+    "tied": "1 | 1 | 1 | 1 | m_in^-1",
+    "unused": "1 | 1 | 1 | 1 | 1",
+}
+TABLE = {
+    "mupwd": {
+        "matrix": "m_in^-1 | m_in^0.5 | m_out^-1 | m_in^-0.5 | 1",
+        "narrow": "m_in^-1 | m_in^0.5 | 1 | m_in^-1 | 1",
+        "input": "1 | - | m_out^-1 | 1 | 1",
+        "output": "1 | - | m_in^-1 | 1 | m_in^-1",
+        "wide": "1 | - | m_out^-1 | 1 | 1",
+        "vector": "1 | - | m_out^-1 | 1 | 1",
+        "scalar": "1 | - | 1 | 1 | 1",
+        "tied": "1 | - | m_in^-1 | 1 | m_in^-1",
+        "unused": "1 | 1 | 1 | 1 | 1",
+    },
+    "mup": MUP,
+    "mup_linear": MUP
+    | {"matrix": "m_in^-1 | m_in | 1 | m_in^-0.5 | 1", "narrow": "m_in^-1 | m_in | 1 | m_in^-1 | 1"},
+    "completep": {
+        "matrix": "m_in^-1 | m_in | m_out^-1 · L^-1 | m_in^-0.5 | 1",
+        "narrow": "m_in^-1 | m_in | L^-1 | m_in^-1 | 1",
+        "input": "1 | 1 | m_out^-1 · L^-1 | 1 | 1",
+        "output": "1 | 1 | m_in^-1 · L^-1 | 1 | m_in^-1",
+        "wide": "1 | 1 | m_out^-1 · L^-1 | 1 | 1",
+        "vector": "1 | - | m_out^-1 · L^-1 | 1 | 1",
+        "scalar": "1 | - | L^-1 | 1 | 1",
+        "tied": "1 | 1 | m_in^-1 · L^-1 | 1 | m_in^-1",
+        "unused": "1 | 1 | 1 | 1 | 1",
+    },
+    "completed_p": {
+        "matrix": "m_in^-1 · B^0.5 · D^-0.5 | m_in · B^0.5 · D^-0.5 | m_out^-1 · L^-1 · B^-0.5 · D^0.5"
+        " | m_in^-0.5 | 1",
+        "narrow": "m_in^-1 · B^0.5 · D^-0.5 | m_in · B^0.5 · D^-0.5 | L^-1 · B^-0.5 · D^0.5 | m_in^-1 | 1",
+        "input": "B^0.5 · D^-0.5 | B^0.5 · D^-0.5 | m_out^-1 · L^-1 · B^-0.5 · D^0.5 | 1 | 1",
+        "output": "B^0.5 · D^-0.5 | B^0.5 · D^-0.5 | m_in^-1 · L^-1 · B^-0.5 · D^0.5 | 1 | m_in^-1",
+        "wide": "B^0.5 · D^-0.5 | B^0.5 · D^-0.5 | m_out^-1 · L^-1 · B^-0.5 · D^0.5 | 1 | 1",
+        "vector": "B^0.5 · D^-0.5 | - | m_out^-1 · L^-1 · B^-0.5 · D^0.5 | 1 | 1",
+        "scalar": "B^0.5 · D^-0.5 | - | L^-1 · B^-0.5 · D^0.5 | 1 | 1",
+        "tied": "B^0.5 · D^-0.5 | B^0.5 · D^-0.5 | m_in^-1 · L^-1 · B^-0.5 · D^0.5 | 1 | m_in^-1",
+        "unused": "1 | 1 | 1 | 1 | 1",
+    },
+    "sp": dict.fromkeys(ROLES, "1 | 1 | 1 | own | 1") | {"unused": "1 | 1 | 1 | 1 | 1"},
+}
+
+
+def formulas(recipe: Recipe) -> dict[str, str]:
+    def line(role):
+        r = recipe.rule(role)
+        wd = "-" if r.wd is None else r.wd.formula
+        init = "own" if r.init is None else r.init.formula
+        return " | ".join((r.lr.formula, wd, r.eps.formula, init, r.forward.formula))
+
+    return {role: line(role) for role in ROLES}
+
+
+def test_every_named_recipe_is_in_the_table():
+    assert recipes.names() == tuple(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_exponents_of(name):
+    assert formulas(recipes.get(name)) == TABLE[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "residual", "one_minus_beta"),
+    [("mupwd", "1", "1"), ("sp", "1", "1"), ("completep", "L^-1", "1"), ("completed_p", "L^-1", "B · D^-1")],
+)
+def test_the_factors_of_a_whole_run(name, residual, one_minus_beta):
+    recipe = recipes.get(name)
+    assert (recipe.residual.formula, recipe.one_minus_beta.formula) == (residual, one_minus_beta)
+
+
+def test_one_exponent_is_changed_by_replace():
+    mupwd = recipes.get("mupwd")
+    mine = replace(mupwd, matrix=replace(mupwd.matrix, wd=Powers(m_in=0.6)))
+    changed = {role for role, line in formulas(mine).items() if line != TABLE["mupwd"][role]}
+    assert changed == {"matrix"}
+    assert recipes.get(mine) is mine
+
+
+@pytest.mark.parametrize(("e", "like"), [(0.5, "mup"), (0.75, "mupwd"), (1.0, "mup_linear")])
+def test_the_literatures_rules_are_values_of_e(e, like):
+    fitted = recipes.fitted(e)
+    assert fitted.name == f"fitted({e:g})"
+    for role in ("matrix", "narrow"):
+        assert fitted.rule(role).wd == recipes.get(like).rule(role).wd
+        assert fitted.rule(role).lr == Powers(m_in=-1.0)
+    assert formulas(fitted) | {"matrix": "", "narrow": ""} == TABLE["mupwd"] | {"matrix": "", "narrow": ""}
+
+
+def test_a_mapping_gives_each_path_its_own_decay():
+    recipe = recipes.fitted({".*/mlp/.*": 0.9, ".*/attention/.*": 0.75})
+    assert recipe.rule("matrix", "layers/0/mlp/up/kernel").wd == Powers(m_in=0.8)
+    assert recipe.rule("narrow", "layers/0/attention/k/kernel").wd == Powers(m_in=0.5)
+    assert recipe.rule("input", "layers/0/mlp/table").wd is None
+
+
+@pytest.mark.parametrize(
+    ("e", "message"),
+    [
+        (float("nan"), "finite exponents, got nan"),
+        (float("inf"), "finite exponents, got inf"),
+        ("0.75", "finite exponents, got '0.75'"),
+        ({".*": float("nan")}, r"got nan for '\.\*'"),
+        ({"(": 0.7}, "not a regular expression"),
+        ({}, "empty mapping"),
+    ],
+)
+def test_what_fitted_refuses(e, message):
+    with pytest.raises(ValueError, match=message):
+        recipes.fitted(e)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("muwpd", "no recipe is named 'muwpd'; did you mean 'mupwd'"),
+        ("completedp", "did you mean 'completed_p'"),
+        ("fitted", r"pass recipe=mupwd\.recipes\.fitted\(e\)"),
+        ("", "There are: mupwd, mup, mup_linear, completep, completed_p, sp"),
+    ],
+)
+def test_an_unknown_recipe_names_the_nearest(name, message):
+    with pytest.raises(ValueError, match=message):
+        recipes.get(name)
+
+
+def test_a_recipe_is_a_name_or_a_recipe():
+    with pytest.raises(TypeError, match=r"mupwd\.recipes\.Recipe, not float"):
+        recipes.get(0.75)  # pyright: ignore[reportArgumentType]
+
+
+def test_an_exponent_must_be_finite():
+    with pytest.raises(ValueError, match="depth=nan is not a finite number"):
+        Powers(depth=float("nan"))
