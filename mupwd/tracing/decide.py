@@ -1,0 +1,237 @@
+"""From the uses of a parameter to its role."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mupwd.tracing.errors import TraceError
+from mupwd.tracing.roles import Parameter, Role
+from mupwd.tracing.values import Record, Size, Use, grows
+
+_ORDER = ("stack", "lookup", "in", "out", "elementwise")
+_VECTOR_LIKE = ("vector", "input", "wide")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """A parameter's sizes at the two widths, and its dtype."""
+
+    dims: tuple[Size, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What one use says."""
+
+    role: Role
+    axes: tuple[str, ...]
+    exponent: float
+    use: Use
+
+
+def decide(
+    shapes: Mapping[str, Shapes],
+    record: Record,
+    stated: Mapping[str, Parameter],
+    width_ratio: float,
+) -> dict[str, Parameter]:
+    """Returns every parameter with its role.
+
+    Args:
+      shapes: sizes of each parameter at the two widths, in the order in which the walk numbered them.
+      record: what the walk found.
+      stated: parameters whose role an override gives; the walk's opinion on them is not asked.
+      width_ratio: second width over the first.
+
+    Raises:
+      TraceError: a parameter's uses do not decide its role, or contradict each other.
+    """
+    if record.constants:
+        where = "; ".join(sorted(set(record.constants.values())))
+        raise TraceError(
+            f"an activation meets a constant that depends on the width, and it is not a scale of any one "
+            f"parameter's product: {where}. Such a constant changes what transfers: write it as a parameter-free "
+            "normalisation (a mean over the axis), move it next to the weight that it scales, or fix it at the "
+            "base width's value"
+        )
+    by_parameter: list[list[tuple[object, Use]]] = [[] for _ in shapes]
+    for key, use in record.uses.items():
+        by_parameter[use.param].append((key, use))
+    result = {}
+    for (path, shape), found in zip(shapes.items(), by_parameter, strict=True):
+        if path in stated:
+            result[path] = stated[path]
+        else:
+            result[path] = _parameter(path, shape, found, record, width_ratio)
+    return result
+
+
+def described(use: Use, axes: Sequence[str]) -> str:
+    """One line for people: "dot_general: in, out at model.py:31"."""
+    words = ", ".join(axes) if axes else "scalar"
+    return f"{use.primitive}: {words} at {use.source}"
+
+
+def axis_words(ndim: int, key: object, use: Use, record: Record) -> tuple[str, ...]:
+    """What each axis of a parameter does in one use."""
+    labels: list[set[str]] = [set() for _ in range(ndim)]
+    contracted = any(m.label == "in" and m.size != (1, 1) for m in use.marks)
+    kept = any(m.label == "out" and m.size != (1, 1) for m in use.marks)
+    for mark in use.marks:
+        label: str = mark.label
+        if label == "batch":
+            label = "elementwise" if mark.grows or not (contracted or kept) else "stack"
+        elif label == "lookup" and contracted and kept:
+            label = "stack"  # kernels that are chosen, as experts are
+        labels[mark.axis].add(label)
+    outs = [i for i, found in enumerate(labels) if "out" in found]
+    for (owner, axis, whole), parts in record.slices.items():
+        if owner != key or len(parts) != 1 or 0 in parts or parts == {1}:
+            continue
+        mark = next((m for m in use.marks if m.axis == axis and m.label == "out"), None)
+        if mark is not None and whole and not mark.grows:
+            labels[axis] = {"stack"}
+        elif mark is not None and outs == [axis]:
+            labels[axis].add("stack")
+    growing_out = [m.axis for m in use.marks if m.label == "out" and m.grows]
+    growing_in = [m.axis for m in use.marks if m.label == "in"]
+    for axis in range(ndim):  # a leading axis of copies that the product only enumerates
+        mark = next((m for m in use.marks if m.axis == axis and m.label == "out"), None)
+        before_all = growing_out and growing_in and axis < min(growing_in) and axis < min(growing_out)
+        if mark is not None and not mark.grows and before_all:
+            labels[axis] = {"stack"}
+    filler = "stack" if contracted or kept else "elementwise"
+    return tuple("+".join(w for w in _ORDER if w in found) or filler for found in labels)
+
+
+def _parameter(
+    path: str, shape: Shapes, found: list[tuple[object, Use]], record: Record, width_ratio: float
+) -> Parameter:
+    strong = {use.group for _, use in found if not use.weak and use.group is not None}
+    found = [(key, use) for key, use in found if not (use.weak and use.group in strong)]
+    base = tuple(size[0] for size in shape.dims)
+    growing = tuple(map(grows, shape.dims))
+    if not found:
+        return Parameter(path, "unused", base, shape.dtype, ("unused",) * len(base), growing)
+
+    readings = []
+    for key, use in found:
+        ratio = use.ratio * math.prod(r for (_, owner), r in record.scales.items() if owner == key)
+        problem = use.problem
+        if math.isnan(ratio):
+            problem = problem or "is scaled with the width on one path and not on another"
+        role = None if problem else _role(use, key in record.met)
+        if problem or not isinstance(role, str) or role.startswith("!"):
+            raise refusal(path, problem or str(role)[1:], use, len(base))
+        exponent = _exponent(path, ratio, width_ratio, use, len(base))
+        readings.append(_Reading(role, axis_words(len(base), key, use, record), exponent, use))
+    reading = _merged(path, readings, len(base))
+    inside = [_inside(use, record) for _, use in found]
+    return Parameter(
+        path,
+        reading.role,
+        base,
+        shape.dtype,
+        reading.axes,
+        growing,
+        scale_exponent=reading.exponent,
+        residual=all(inside),
+        uses=tuple(dict.fromkeys(described(r.use, r.axes) for r in readings)),
+    )
+
+
+def _inside(use: Use, record: Record) -> bool:
+    return any(use.location[:n] in record.residual for n in range(1, len(use.location) + 1))
+
+
+def _role(use: Use, met: bool) -> str:
+    """The role that one use gives; "!" and a reason where it gives none."""
+
+    def any_growing(label: str) -> bool:
+        return any(mark.label == label and mark.grows for mark in use.marks)
+
+    def any_of(label: str) -> bool:
+        return any(mark.label == label and mark.size != (1, 1) for mark in use.marks)
+
+    both = {m.axis for m in use.marks if m.label == "in" and m.grows} & {
+        m.axis for m in use.marks if m.label == "out" and m.grows
+    }
+    if both:
+        return f"!is cut along axis {min(both)} into pieces, or merged, so that the axis is both in and out"
+    if any_growing("lookup") or any_growing("stack"):
+        return "!is indexed along an axis that grows (another vocabulary, growing experts or layers)"
+    if any_growing("batch"):
+        if any_of("in") and any_of("out"):
+            return "!enumerates copies (experts, heads, groups) whose number grows with the width"
+        if any_growing("in"):
+            return "!is summed over one growing axis for every position of another"
+        return "vector"
+    if any_growing("in") and any_growing("out"):
+        return "matrix"
+    if any_growing("in"):
+        if any_growing("elementwise"):
+            return "!is summed over one growing axis for every position of another"
+        return "narrow" if met else "output"
+    if any_growing("out"):
+        return "input" if use.fed_by_data else "wide"
+    if any_growing("elementwise"):
+        table = use.sample or use.kind == "join" or any_of("lookup")
+        return "input" if table and use.kind in ("sum", "join") else "vector"
+    return "scalar"
+
+
+def _exponent(path: str, ratio: float, width_ratio: float, use: Use, ndim: int) -> float:
+    if ratio == 1.0:
+        return 0.0
+    exponent = math.log(ratio) / math.log(width_ratio)
+    snapped = round(2 * exponent) / 2
+    if not math.isclose(exponent, snapped, abs_tol=1e-3):
+        reason = (
+            f"is scaled by a constant that grows ×{ratio:g} while the width grows ×{width_ratio:g}: not a power "
+            "of the width that is a multiple of 1/2"
+        )
+        raise refusal(path, reason, use, ndim)
+    return snapped
+
+
+def _merged(path: str, readings: list[_Reading], ndim: int) -> _Reading:
+    first = readings[0]
+    roles = {reading.role for reading in readings}
+    exponents = {reading.exponent for reading in readings}
+    if roles == {"input", "output"}:
+        inputs = [r for r in readings if r.role == "input"]
+        outputs = [r for r in readings if r.role == "output"]
+        if len({r.exponent for r in inputs}) == 1 and {r.exponent for r in outputs} == {0.0}:
+            return _Reading("tied", inputs[0].axes, inputs[0].exponent, inputs[0].use)
+    elif len(exponents) == 1:
+        if len({(r.role, _growing_words(r)) for r in readings}) == 1:
+            return first
+        for role in ("wide", "input", "vector"):
+            if roles <= set(_VECTOR_LIKE) and role in roles:
+                return next(r for r in readings if r.role == role)
+    uses = "; ".join(dict.fromkeys(f"{r.role} ({described(r.use, r.axes)})" for r in readings))
+    extra = ""
+    if len(exponents) > 1:
+        extra = " and is scaled by different powers of the width"
+    raise refusal(path, f"has uses that give it different roles{extra}: {uses}", first.use, ndim)
+
+
+def _growing_words(reading: _Reading) -> tuple[tuple[int, str], ...]:
+    """Labels of the axes that grow: where uses must agree."""
+    growing = {m.axis for m in reading.use.marks if m.grows}
+    return tuple((i, w.replace("stack+", "")) for i, w in enumerate(reading.axes) if i in growing)
+
+
+def refusal(path: str, reason: str, use: Use, ndim: int) -> TraceError:
+    """The error for a parameter that is not decided, with the override to write."""
+    axes = {0: "", 1: " in", 2: " in out"}.get(ndim, " in out" + " stack" * (ndim - 2))
+    return TraceError(
+        f"{path}: {reason}. Met in {use.primitive} at {use.source}. State what it is, for example "
+        f"overrides={{{path!r}: 'matrix:{axes}'}}: a role (matrix, input, output, narrow, wide, vector, scalar) "
+        f"and one word for each of its {ndim} axes (in, out, stack, lookup, elementwise)"
+    )
+
+

@@ -1,0 +1,57 @@
+"""Reads equations of a jaxpr the same way under every supported version of JAX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax._src import source_info_util  # the public API does not give an equation's source line
+from jax.extend.core import Literal
+
+# Call-like primitives name the jaxpr of their body differently.
+_BODY_NAMES = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+
+
+def body_of(eqn: Any) -> tuple[Any, tuple[Any, ...]] | None:
+    """Returns (open jaxpr, its constants) of a call-like equation, or None where there is no body."""
+    for name in _BODY_NAMES:
+        body = eqn.params.get(name)
+        if hasattr(body, "eqns"):
+            return opened(body)
+    return None
+
+
+def opened(jaxpr: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Returns (open jaxpr, constants) of an open or a closed jaxpr."""
+    return getattr(jaxpr, "jaxpr", jaxpr), tuple(getattr(jaxpr, "consts", ()))
+
+
+def scan_counts(eqn: Any) -> tuple[int, int]:
+    """Returns (number of constants, number of carried values) of a scan equation."""
+    if "num_consts" in eqn.params:
+        return eqn.params["num_consts"], eqn.params["num_carry"]
+    consts, carry, _ = eqn.params["ft_in"].unpack()  # jax >= 0.12
+    return len(consts), len(carry)
+
+
+def source_line(eqn: Any) -> str:
+    """Returns "file.py:12", the innermost line outside of installed packages where there is one."""
+    frames = list(source_info_util.user_frames(eqn.source_info.traceback))
+    own = [frame for frame in frames if "site-packages" not in frame.file_name]
+    frame = next(iter(own or frames), None)
+    if frame is None:
+        return "an unknown line"
+    return f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}"
+
+
+def scalar_value(value: Any) -> float | None:
+    """Returns a concrete scalar as a float; None for arrays, tracers and non-numbers."""
+    if isinstance(value, Literal):
+        value = value.val
+    if isinstance(value, jax.core.Tracer) or np.shape(value) != ():
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

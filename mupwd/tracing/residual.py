@@ -1,0 +1,61 @@
+"""Finds residual branches: what lies between an activation and its sum with a function of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any
+
+from jax.extend.core import Literal
+
+_TRANSPARENT = {"convert_element_type", "reshape", "transpose", "squeeze", "sharding_constraint", "copy", "mul"}
+
+
+def residual_branches(jaxpr: Any, data: Set[Any]) -> set[int]:
+    """Returns the indices of equations inside a branch `f` of some `x + f(x)`.
+
+    Args:
+      jaxpr: an open jaxpr.
+      data: its variables that are activations.
+    """
+    maker = {var: index for index, eqn in enumerate(jaxpr.eqns) for var in eqn.outvars}
+    inside: set[int] = set()
+    for eqn in jaxpr.eqns:
+        operands = [v for v in eqn.invars if not isinstance(v, Literal) and v in data]
+        if eqn.primitive.name not in ("add", "add_any") or len(operands) != 2:
+            continue
+        for skip, branch in (operands, operands[::-1]):
+            branch_equations = _between(jaxpr, maker, data, _sources(jaxpr, maker, data, skip), branch)
+            inside |= branch_equations
+    return inside
+
+
+def _sources(jaxpr: Any, maker: dict, data: Set[Any], var: Any) -> list[Any]:
+    """The variable itself, and those that it is only a cast, a scale or a new shape of."""
+    found = [var]
+    while (index := maker.get(var)) is not None:
+        eqn = jaxpr.eqns[index]
+        operands = [v for v in eqn.invars if not isinstance(v, Literal) and v in data]
+        if eqn.primitive.name not in _TRANSPARENT or len(operands) != 1:
+            break
+        var = operands[0]
+        found.append(var)
+    return found
+
+
+def _between(jaxpr: Any, maker: dict, data: Set[Any], sources: list[Any], end: Any) -> set[int]:
+    """Equations on the way from any of `sources` to `end`; empty where there is no way."""
+    first = min(maker.get(var, -1) for var in sources)
+    seen: set[int] = set()
+    reached = False
+    waiting = [end]
+    while waiting:
+        var = waiting.pop()
+        if var in sources:
+            reached = True
+            continue
+        index = maker.get(var, -1)
+        if index <= first or index in seen:
+            continue
+        seen.add(index)
+        waiting += [v for v in jaxpr.eqns[index].invars if not isinstance(v, Literal) and v in data]
+    return seen if reached else set()

@@ -1,0 +1,130 @@
+"""Where parameters meet activations: writes down what each use makes of their axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mupwd.tracing.values import Label, Location, Mark, Record, Size, Term, Use, Value, label_axis
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Site:
+    """One equation: where uses are met."""
+
+    primitive: str
+    source: str
+    location: Location
+    record: Record
+    names: Sequence[str]  # of the parameters
+    delta_params: Mapping[str, Any]  # of the same equation at the second width
+
+    def add(self, slot: int, term: Term, marks: Sequence[Mark], kind: Any, **facts: Any) -> Any:
+        key = (self.location, slot, term.param, kind)
+        problem = term.problem
+        if term.statistic:
+            problem = problem or "is reduced before it meets data"
+        self.record.uses[key] = Use(
+            term.param,
+            self.primitive,
+            self.source,
+            self.location,
+            term.marks + tuple(marks),
+            kind,
+            ratio=term.ratio,
+            problem=problem,
+            **facts,
+        )
+        return key
+
+    def readouts(self, keys: Iterable[Any]) -> frozenset[Any]:
+        return frozenset(key for key in keys if self.record.uses[key].joint_readout)
+
+    def refuse(self, values: Iterable[Value], dims: tuple[Size, ...], problem: str) -> Value:
+        """An activation, with every parameter in `values` noted as not understood."""
+        values = list(values)
+        for slot, value in enumerate(values):
+            for term in value.terms:
+                if not value.pending:
+                    self.add(slot, replace(term, problem=term.problem or problem), (), "join")
+        return activation([settle(self, v) if v.pending else v.settled() for v in values], dims)
+
+
+def activation(values: Iterable[Value], dims: tuple[Size, ...]) -> Value:
+    """An activation that depends on `values` in a way that decides nothing about their parameters."""
+    values = list(values)
+    origins: frozenset[Any] = frozenset()
+    for value in values:
+        origins |= value.origins
+    return Value(
+        dims,
+        data=any(v.data or v.terms for v in values),
+        origins=origins,
+        grown=any(v.grown or v.any_growth for v in values),
+    )
+
+
+def contract(
+    site: Site, slot: int, value: Value, labels: Mapping[int, Label], other: Value, *, weak: bool = False
+) -> list[Any]:
+    """Notes that an activation is contracted with the parameters of `value`; one key per term."""
+    keys = []
+    for term in value.terms:
+        marks: list[Mark] = []
+        # A parameter that was stretched along some axis of a product of parameters is a scale of the others.
+        scales = term.joint and any(a.axis is None for axis in term.axes for a in axis)
+        for axis, atoms in enumerate(term.axes):
+            for mark in label_axis(atoms, value.dims[axis], labels[axis]):
+                marks.append(mark._replace(label="elementwise") if scales else mark)
+        if value.pending == "product":
+            free = {a.axis for a in term.atoms() if a.free}
+            marks = [
+                m._replace(label="out") if m.axis in free and m.label == "elementwise" else m for m in marks
+            ]
+        keys.append(
+            site.add(
+                slot,
+                term,
+                marks,
+                "product" if scales else "contraction",
+                fed_by_data=not (other.grown or other.any_growth),
+                group=value.group.location if value.group else None,
+                weak=weak,
+            )
+        )
+    return keys
+
+
+def settle(site: Site, value: Value) -> Value:
+    """Decides pending terms as what they are where nothing sums over them, and returns the activation."""
+    if not value.pending:
+        return value
+    origin = replace(value.group, record=site.record)
+    for term in value.terms:
+        if term.statistic and not value.dims:
+            continue  # a regulariser times its coefficient
+        marks = []
+        for axis, atoms in enumerate(term.axes):
+            own = [a for a in atoms if a.axis is not None]
+            for atom, mark in zip(own, label_axis(atoms, value.dims[axis], "elementwise"), strict=True):
+                row = value.pending == "lookup" or atom.free
+                marks.append(mark._replace(label="out") if row else mark)
+        fed_by_data = value.pending == "lookup" or not value.grown
+        origin.add(0, term, marks, value.pending, fed_by_data=fed_by_data, group=origin.location)
+    return value.settled()
+
+
+def meet(site: Site, value: Value, kind: Any, companion: Value) -> list[Any]:
+    """Notes that parameters are added to, joined with, or otherwise combined elementwise with an activation."""
+    keys = []
+    for term in value.terms:
+        if term.statistic and not term.atoms() and kind == "sum":
+            continue  # a regulariser: a norm added to a loss is no use of the parameter
+        marks, sample = [], False
+        for axis, atoms in enumerate(term.axes):
+            found = label_axis(atoms, value.dims[axis], "elementwise")
+            sample |= bool(found) and axis < len(companion.tags) and companion.tag(axis).sample
+            marks += found
+        keys.append(site.add(0, term, marks, kind, fed_by_data=not companion.grown, sample=sample))
+    return keys

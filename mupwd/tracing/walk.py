@@ -1,0 +1,347 @@
+"""Walks one program at two widths and notes every use that it makes of its parameters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jax.extend.core import Literal
+
+from mupwd.tracing import contractions, layout, lookups
+from mupwd.tracing.elementwise import ELEMENTWISE, elementwise
+from mupwd.tracing.errors import TraceError
+from mupwd.tracing.jaxprs import body_of, opened, scalar_value, scan_counts, source_line
+from mupwd.tracing.residual import residual_branches
+from mupwd.tracing.uses import Site, activation, meet, settle
+from mupwd.tracing.values import Location, Mark, Record, Size, Tag, Value, anonymous, grows
+
+CALLS = {
+    *("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call"),
+    *("custom_vjp_call", "custom_vjp_call_jaxpr", "shard_map", "named_call", "noinline"),
+}
+_REDUCTIONS = {"reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "argmax", "argmin"}
+
+
+class Walk:
+    """The walk over a pair of jaxprs of one structure; equal ones where only one width is at hand."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+
+    def run(
+        self, base: Any, delta: Any, values: Sequence[Value], location: Location, record: Record
+    ) -> list[Value]:
+        """Returns the values of a jaxpr's results."""
+        (base, base_consts), (delta, delta_consts) = opened(base), opened(delta)
+        env: dict[Any, Value] = {}
+        for var, b, d in zip(base.constvars, base_consts, delta_consts, strict=True):
+            env[var] = _constant(b, d)
+        env |= dict(zip(base.invars, values, strict=True))
+        readers = Counter(v for e in base.eqns for v in e.invars if not isinstance(v, Literal))
+        readers.update(v for v in base.outvars if not isinstance(v, Literal))
+
+        def read(b: Any, d: Any) -> Value:
+            return _constant(b.val, d.val) if isinstance(b, Literal) else env[b]
+
+        if len(base.eqns) != len(delta.eqns):
+            self._structures_differ(base, delta)
+        for index, (b, d) in enumerate(zip(base.eqns, delta.eqns, strict=True)):
+            if b.primitive is not d.primitive:
+                self._structures_differ(base, delta)
+            operands = [read(x, y) for x, y in zip(b.invars, d.invars, strict=True)]
+            alone = all(isinstance(v, Literal) or readers[v] == 1 for v in b.invars)
+            results = self._equation(b, d, operands, (*location, index), record, alone)
+            for var, value in zip(b.outvars, results, strict=True):
+                env[var] = value
+        data = {var for var, value in env.items() if value.data}
+        record.residual |= {(*location, index) for index in residual_branches(base, data)}
+        return [read(x, y) for x, y in zip(base.outvars, delta.outvars, strict=True)]
+
+    def _structures_differ(self, base: Any, delta: Any) -> None:
+        for b, d in zip(base.eqns, delta.eqns, strict=False):
+            if b.primitive is not d.primitive:
+                raise TraceError(
+                    f"the program has another structure at the second width: {b.primitive.name} "
+                    f"({source_line(b)}) against {d.primitive.name} ({source_line(d)}). Only sizes may "
+                    "depend on the width; choose base= and delta= so that the same code runs, or write "
+                    "loops over what grows as array operations"
+                )
+        longer = max(base.eqns, delta.eqns, key=len)
+        extra = longer[min(len(base.eqns), len(delta.eqns))]
+        raise TraceError(
+            f"the program has {len(base.eqns)} operations at one width and {len(delta.eqns)} at the other; the "
+            f"first that is too many is {extra.primitive.name} ({source_line(extra)}). A Python loop over "
+            "something that grows cannot be read; write it as an array operation"
+        )
+
+    def _equation(
+        self, eqn: Any, delta: Any, values: list[Value], location: Location, record: Record, alone: bool
+    ) -> list[Value]:
+        name = eqn.primitive.name
+        dims = [_dims(b.aval, d.aval) for b, d in zip(eqn.outvars, delta.outvars, strict=True)]
+        touched = any(v.data or v.terms for v in values)
+        body = body_of(eqn)
+        if name in CALLS and body is not None:
+            return self.run(*_bodies(eqn, delta), values, location, record)
+        if name == "scan":
+            return self._scan(eqn, delta, values, dims, location, record)
+        if name == "while":
+            return self._while(eqn, delta, values, location, record)
+        if name == "cond":
+            return self._cond(eqn, delta, values, dims, location, record)
+
+        site = Site(name, source_line(eqn) if touched else "", location, record, self.names, delta.params)
+        results = self._primitive(site, eqn, delta, values, dims, alone)
+        if any(v.any_growth for v in (*values, *results)):
+            for value in values:
+                record.met |= value.origins
+        return [_without_gradient(v, var.aval) for v, var in zip(results, eqn.outvars, strict=True)]
+
+    def _primitive(self, site, eqn, delta, values, dims, alone) -> list[Value]:
+        name, params, out = site.primitive, eqn.params, dims[0] if dims else ()
+        if name in ELEMENTWISE and len(dims) == 1:
+            return [elementwise(site, name, values, out, alone)]
+        if not any(v.data or v.terms for v in values):
+            constant = values[0].constant if name in ("broadcast_in_dim", "reshape", "squeeze") else None
+            return [Value(d, constant=constant) for d in dims]
+        value = values[0]
+        match name:
+            case "optimization_barrier":
+                return [replace(v, dims=d) for v, d in zip(values, dims, strict=True)]
+            case "dot_general":
+                contracting, batch = params["dimension_numbers"]
+                return [contractions.dot(site, *values, contracting, batch, out)]
+            case "ragged_dot_general" | "ragged_dot":
+                return [self._ragged_dot(site, params, values, out)]
+            case "conv_general_dilated":
+                if params["batch_group_count"] != 1 or values[1].data:
+                    return [site.refuse(values, out, "is in a convolution that only gradients use")]
+                return [contractions.convolve(site, *values, params, out)]
+            case "reduce_sum":
+                return [contractions.reduce(site, value, params["axes"], out, linear=True)]
+            case _ if name in _REDUCTIONS:
+                return [contractions.reduce(site, value, params["axes"], out, linear=False)]
+            case "transpose":
+                return [layout.transpose(value, params["permutation"], out)]
+            case "reshape" | "squeeze" | "expand_dims":
+                return [layout.reshape(value, out)]
+            case "broadcast_in_dim":
+                return [layout.broadcast(value, params["broadcast_dimensions"], out)]
+            case "slice":
+                return [layout.cut(value, out, site.record)]
+            case "split":
+                return [layout.cut(value, d, site.record) for d in dims]
+            case "pad":
+                return [replace(settle(site, value), dims=out, constant=None)]
+            case "gather":
+                sizes = tuple(zip(params["slice_sizes"], delta.params["slice_sizes"], strict=True))
+                return [lookups.gather(site, *values, params["dimension_numbers"], sizes, out)]
+            case "dynamic_slice":
+                return [lookups.dynamic_slice(site, value, values[1:], out)]
+            case "concatenate":
+                return [self._concatenate(site, values, out, params["dimension"])]
+            case "dynamic_update_slice":
+                return [self._concatenate(site, values[:2], out, None)]
+        parametric = [v for v in values if v.parametric]
+        if parametric:
+            problem = f"goes through {name!r} at {site.source}, which is not understood"
+            return [site.refuse(values, d, problem) for d in dims]
+        values = [settle(site, v) for v in values]
+        results = [activation(values, d) for d in dims]
+        if len(values) == 1:  # sorts, all-gathers and the like keep the axes in place
+            results = [
+                replace(v, tags=value.tags) if len(v.dims) == len(value.dims) and value.tags else v
+                for v in results
+            ]
+        return results
+
+    def _ragged_dot(self, site: Site, params: Any, values: list[Value], dims: tuple[Size, ...]) -> Value:
+        """Rows of the left side are contracted with the matrix of their group."""
+        numbers = params.get("ragged_dot_dimension_numbers")
+        if numbers is None:
+            contracting, batch, groups = ((1,), (1,)), ((), ()), (0,)
+        else:
+            contracting, batch = numbers.dot_dimension_numbers
+            groups = tuple(numbers.rhs_group_dimensions)
+        lhs, rhs = values[0], values[1]
+        if lhs.parametric or not rhs.parametric or not groups:
+            return site.refuse(values, dims, "is in a ragged product, but not as its grouped matrices")
+        terms = []
+        kept = [i for i in range(len(rhs.dims)) if i not in groups]
+        for term in rhs.terms:
+            marks = [
+                Mark(a.axis, "batch", a.size) for g in groups for a in term.axes[g] if a.axis is not None
+            ]
+            terms.append(replace(term, axes=tuple(term.axes[i] for i in kept)).marked(*marks))
+        rows = Value(tuple(rhs.dims[i] for i in kept), tuple(terms))
+        moved = {old: new for new, old in enumerate(kept)}
+        contracting = (contracting[0], [moved[i] for i in contracting[1]])
+        batch = (batch[0], [moved[i] for i in batch[1]])
+        return contractions.dot(site, settle(site, lhs), rows, contracting, batch, dims)
+
+    def _concatenate(self, site: Site, values: list[Value], dims: tuple[Size, ...], axis: int | None) -> Value:
+        """Parameters beside parameters stay parameters; beside activations they become one."""
+        operands = [v for v in values if v.data or v.terms]
+        if not any(v.data for v in operands):
+            terms = [t for v in operands for t in v.terms]
+            if len({t.param for t in terms}) < len(terms):
+                return self._pieces_of_one(site, operands, dims, axis)
+            return Value(dims, tuple(terms))
+        settled = [settle(site, v) for v in operands]
+        result = activation(settled, dims)
+        first = next(v for v in settled if v.data)
+        result = replace(result, tags=tuple(first.tag(i) for i in range(len(dims))))
+        for slot, value in enumerate(settled):
+            if value.parametric:
+                inner = replace(site, location=(*site.location, slot))
+                meet(inner, value, "join", result)
+        return result
+
+    def _pieces_of_one(self, site, operands: list[Value], dims, axis: int | None) -> Value:
+        """A parameter cut and put together again, as rotary halves or a roll: its axes are where they were."""
+        terms = {}
+        for value in operands:
+            for term in value.terms:
+                known = terms.setdefault(term.param, term)
+                same = [i for i in range(len(dims)) if i != axis and known.axes[i] != term.axes[i]]
+                if same:
+                    problem = f"is joined with itself in another layout at {site.source}"
+                    terms[term.param] = replace(known, problem=known.problem or problem)
+        return Value(dims, tuple(terms.values()))
+
+    def _scan(self, eqn, delta, values, dims, location, record) -> list[Value]:
+        consts, carried = scan_counts(eqn)
+        lengths = (eqn.params["length"], delta.params["length"])
+        body = _bodies(eqn, delta)
+        fixed, carry, stacked = values[:consts], values[consts : consts + carried], values[consts + carried :]
+        rows = [_row(v) for v in stacked]
+        carry, results = self._until_stable(
+            eqn, carry, lambda c, r: self.run(*body, [*fixed, *c, *rows], location, r), location, record, delta
+        )
+        stacks = [_stack(v, lengths) for v in results[carried:]]
+        return [replace(v, dims=d) for v, d in zip([*carry, *stacks], dims, strict=True)]
+
+    def _while(self, eqn, delta, values, location, record) -> list[Value]:
+        n_cond, n_body = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+        cond = (eqn.params["cond_jaxpr"], delta.params["cond_jaxpr"])
+        body = (eqn.params["body_jaxpr"], delta.params["body_jaxpr"])
+        cond_consts, body_consts = values[:n_cond], values[n_cond : n_cond + n_body]
+
+        def step(carry: list[Value], scratch: Record) -> list[Value]:
+            self.run(*cond, [*cond_consts, *carry], (*location, "cond"), scratch)
+            return self.run(*body, [*body_consts, *carry], location, scratch)
+
+        return self._until_stable(eqn, values[n_cond + n_body :], step, location, record, delta)[0]
+
+    def _until_stable(self, eqn, carry, step, location, record, delta) -> tuple[list[Value], list[Value]]:
+        """Repeats a loop's body until what is known of the carried values no longer changes."""
+        while True:
+            scratch = Record()
+            results = step(carry, scratch)
+            site = Site(eqn.primitive.name, source_line(eqn), (*location, "carry"), scratch, self.names, {})
+            merged = [
+                _either(replace(site, location=(*site.location, i)), a, b)
+                for i, (a, b) in enumerate(zip(carry, results, strict=False))
+            ]
+            if merged == carry:
+                record.absorb(scratch)
+                return carry, results
+            for i, (old, new) in enumerate(zip(carry, merged, strict=True)):
+                if old.terms and not new.terms:  # an initial state: it joins the activations
+                    self._join(replace(site, record=record, location=(*location, "init", i)), old, new)
+            carry = merged
+
+    def _join(self, site: Site, old: Value, new: Value) -> None:
+        if old.pending:
+            settle(site, old)
+        else:
+            meet(site, old, "join", new)
+
+    def _cond(self, eqn, delta, values, dims, location, record) -> list[Value]:
+        branches = list(zip(eqn.params["branches"], delta.params["branches"], strict=True))
+        outcomes = [
+            self.run(*branch, values[1:], (*location, i), record) for i, branch in enumerate(branches)
+        ]
+        site = Site("cond", source_line(eqn), location, record, self.names, {})
+        merged = []
+        for position, alternatives in enumerate(zip(*outcomes, strict=True)):
+            at = replace(site, location=(*location, "out", position))
+            merged.append(elementwise(at, "select_n", list(alternatives), dims[position], alone=True))
+        return merged
+
+
+def _bodies(eqn: Any, delta: Any) -> tuple[Any, Any]:
+    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        if hasattr(eqn.params.get(name), "eqns"):
+            return eqn.params[name], delta.params[name]
+    raise TraceError(f"{eqn.primitive.name} at {source_line(eqn)} has no body that can be read")
+
+
+def _dims(base: Any, delta: Any) -> tuple[Size, ...]:
+    b, d = getattr(base, "shape", ()), getattr(delta, "shape", ())
+    if len(b) != len(d):
+        raise TraceError(f"a value has {len(b)} axes at one width and {len(d)} at the other")
+    return tuple(zip(b, d, strict=True))
+
+
+def _constant(base: Any, delta: Any) -> Value:
+    b, d = scalar_value(base), scalar_value(delta)
+    shapes = zip(np.shape(base), np.shape(delta), strict=True)
+    return Value(tuple(shapes), constant=None if b is None or d is None else (b, d))
+
+
+def _without_gradient(value: Value, aval: Any) -> Value:
+    """Integers and booleans carry no gradient: what they depend on is not used through them."""
+    dtype = getattr(aval, "dtype", None)
+    if dtype is None or np.dtype(np.float32) == dtype or not (value.data or value.terms):
+        return value
+    from jax import dtypes  # not at the top: only here is a dtype's kind asked for
+
+    if dtypes.issubdtype(dtype, np.inexact):
+        return value
+    if value.parametric:
+        return value  # quantised weights are still the weights
+    return replace(value.settled(), origins=frozenset(), tail=frozenset())
+
+
+def _row(value: Value) -> Value:
+    """What a scan's body sees of one of its stacked operands."""
+    terms = []
+    for term in value.terms:
+        marks = [Mark(a.axis, "stack", a.size) for a in term.axes[0] if a.axis is not None]
+        terms.append(replace(term, axes=term.axes[1:]).marked(*marks))
+    return replace(value, dims=value.dims[1:], terms=tuple(terms), tags=value.tags[1:], constant=None)
+
+
+def _stack(value: Value, lengths: Size) -> Value:
+    dims = (lengths, *value.dims)
+    terms = tuple(replace(t, axes=(anonymous(lengths), *t.axes)) for t in value.terms)
+    tags = (Tag(), *value.tags) if value.tags else ()
+    return replace(value, dims=dims, terms=terms, tags=tags, constant=None)
+
+
+def _either(site: Site, before: Value, after: Value) -> Value:
+    """What holds for a loop's carried value both before and after its body."""
+    if before.terms or after.terms:
+        if before.terms == after.terms and before.pending == after.pending and before.data == after.data:
+            return before
+        before, after = settle(site, before), settle(site, after)
+        before, after = before.settled(), after.settled()
+        before = replace(before, data=True)
+    tags = tuple(
+        Tag(before.tag(i).uniform and after.tag(i).uniform, before.tag(i).sample or after.tag(i).sample)
+        for i in range(len(before.dims))
+    )
+    data = before.data or after.data
+    return Value(
+        before.dims,
+        data=data,
+        origins=before.origins | after.origins,
+        grown=before.grown or after.grown or (data and any(map(grows, before.dims))),
+        reduced=before.reduced and after.reduced,
+        tags=tags if data else (),
+        constant=before.constant if before.constant == after.constant and not data else None,
+    )
