@@ -8,11 +8,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# Not lazy: it needs no extra, and its module has the function's name.
+from mupwd.proxy.corpus import corpus
+
 if TYPE_CHECKING:
     from mupwd.proxy.config import ProxyConfig, TrainConfig
-    from mupwd.proxy.corpus import corpus
-    from mupwd.proxy.family import family
     from mupwd.proxy.model import Llama
+    from mupwd.proxy.model_family import family
     from mupwd.proxy.program import Hyper, Program, TrainState
     from mupwd.proxy.trainer import Trainer
     from mupwd.proxy.trial import train
@@ -25,8 +27,7 @@ _MODULES = {
     "TrainConfig": "config",
     "TrainState": "program",
     "Trainer": "trainer",
-    "corpus": "corpus",
-    "family": "family",
+    "family": "model_family",
     "train": "trial",
 }
 
@@ -56,7 +57,6 @@ def __getattr__(name: str) -> Any:
             f"mupwd.proxy.{name} needs {error.name}, which is not installed: pip install 'mupwd[proxy]'",
             name=error.name,
         ) from error
-    # Set over the submodule of the same name (corpus, family), which the import just bound here.
     globals()[name] = value
     return value
 

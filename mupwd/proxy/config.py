@@ -23,10 +23,11 @@ class ProxyConfig:
       vocab_size: tokens; must be the corpus's.
       layers: blocks of attention and MLP.
       head_dim: size of one head, the same at every width; even, because rotary embedding rotates pairs.
-      kv_groups: query heads that share a key-value head. Key-value heads then grow with width: `matrix` kernels.
+      kv_groups: query heads that share a key-value head. Key-value heads then grow with width: `matrix`
+        kernels.
       kv_heads: a number of key-value heads that is the same at every width (the LLaMA-3 family: `narrow`
         kernels). None: they follow from `kv_groups`.
-      mlp_ratio: hidden size of the SwiGLU MLP over width. 3 and not LLaMA's 8/3, so that small widths keep it.
+      mlp_ratio: hidden size of the SwiGLU MLP over width. 3, not LLaMA's 8/3: small widths keep it exactly.
       qk_norm: RMSNorm with a gain on each head's queries and keys.
       tied: the readout is the embedding.
       scan: one stacked block scanned over layers: compiles in constant time in depth, runs slower on CPU.
@@ -57,11 +58,13 @@ class ProxyConfig:
             _positive_integers(self, "kv_heads")
             if self.kv_groups != 1:
                 raise ValueError(
-                    f"kv_heads={self.kv_heads} and kv_groups={self.kv_groups} are both given: kv_heads fixes the "
-                    "number of key-value heads at every width, kv_groups lets it grow with width; give one"
+                    f"kv_heads={self.kv_heads} and kv_groups={self.kv_groups} are both given: kv_heads fixes "
+                    "the number of key-value heads at every width, kv_groups lets it grow with width; give one"
                 )
         if self.head_dim % 2:
-            raise ValueError(f"head_dim must be even, because rotary embedding rotates pairs; got {self.head_dim}")
+            raise ValueError(
+                f"head_dim must be even, because rotary embedding rotates pairs; got {self.head_dim}"
+            )
         _positive_numbers(self, "mlp_ratio", "rope_theta", "norm_eps")
         _booleans(self, "qk_norm", "tied", "scan")
         _one_of(self, "dtype", _DTYPES)
@@ -70,8 +73,8 @@ class ProxyConfig:
         """Returns the number of query heads at a width."""
         if isinstance(width, bool) or not isinstance(width, int) or width < 1 or width % self.head_dim:
             raise ValueError(
-                f"width must be a positive multiple of head_dim={self.head_dim}, got {width!r}: a head has the "
-                "same size at every width"
+                f"width must be a positive multiple of head_dim={self.head_dim}, got {width!r}: a head has "
+                "the same size at every width"
             )
         return width // self.head_dim
 
@@ -81,14 +84,14 @@ class ProxyConfig:
         if self.kv_heads is None:
             if heads % self.kv_groups:
                 raise ValueError(
-                    f"width {width} has {heads} heads of {self.head_dim}, which kv_groups={self.kv_groups} does not "
-                    f"divide; use a multiple of width {self.head_dim * self.kv_groups}"
+                    f"width {width} has {heads} heads of {self.head_dim}, which kv_groups={self.kv_groups} does "
+                    f"not divide; use a multiple of width {self.head_dim * self.kv_groups}"
                 )
             return heads // self.kv_groups
         if heads % self.kv_heads:
             raise ValueError(
-                f"width {width} has {heads} heads of {self.head_dim}, which kv_heads={self.kv_heads} does not divide; "
-                f"use a multiple of width {self.head_dim * self.kv_heads}"
+                f"width {width} has {heads} heads of {self.head_dim}, which kv_heads={self.kv_heads} does not "
+                f"divide; use a multiple of width {self.head_dim * self.kv_heads}"
             )
         return self.kv_heads
 
@@ -154,14 +157,16 @@ class TrainConfig:
         _one_of(self, "schedule", _SCHEDULES)
         _one_of(self, "decay", ("coupled", "independent"))
         if not _is_integer(self.warmup) or not 0 <= self.warmup < self.steps:
-            raise ValueError(f"warmup must be at least 0 and less than steps={self.steps}, got {self.warmup!r}")
+            raise ValueError(
+                f"warmup must be at least 0 and less than steps={self.steps}, got {self.warmup!r}"
+            )
         for name in ("final_fraction", "decay_fraction"):
             if not _is_number(getattr(self, name)) or not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)!r}")
         if self.schedule == "wsd" and self.warmup + self.decay_fraction * self.steps > self.steps:
             raise ValueError(
-                f"warmup={self.warmup} and decay_fraction={self.decay_fraction} of steps={self.steps} overlap; make "
-                "one of them smaller"
+                f"warmup={self.warmup} and decay_fraction={self.decay_fraction} of steps={self.steps} overlap; "
+                "make one of them smaller"
             )
         if self.clip is not None:
             _positive_numbers(self, "clip")
@@ -216,4 +221,6 @@ def _booleans(config: Any, *names: str) -> None:
 
 def _one_of(config: Any, name: str, choices: tuple[str, ...]) -> None:
     if getattr(config, name) not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {getattr(config, name)!r}")
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, choices))}; got {getattr(config, name)!r}"
+        )

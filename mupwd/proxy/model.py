@@ -1,9 +1,9 @@
 """A LLaMA-style decoder whose width is the only thing that grows.
 
 The layout is what makes it fast on a CPU: tokens become rows of one `[B*T, d]` matrix before the first block,
-so that every weight gradient contracts a single axis; attention is one batched product over `[B*H, T, head_dim]`;
-layers are unrolled. Names carry shapes: B batch, T sequence, N = B*T tokens, D width, H query heads, K key-value
-heads, G = H/K, C head_dim, F hidden size of the MLP, V vocabulary, L layers.
+so that every weight gradient contracts a single axis; attention is one batched product over
+`[B*H, T, head_dim]`; layers are unrolled. Names carry shapes: B batch, T sequence, N = B*T tokens, D width,
+H query heads, K key-value heads, G = H/K, C head_dim, V vocabulary.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ class Block(nnx.Module):
 class Llama(nnx.Module):
     """The proxy: maps `tokens[B, T]` to `logits[B, T, V]`, float32.
 
-    Every kernel starts with standard deviation 1/sqrt(fan_in), the embedding with 1 (1/sqrt(width) where it is
-    also the readout), gains with 1: the standard parametrisation, which a family's rule then corrects.
+    Every kernel starts with standard deviation 1/sqrt(fan_in), the embedding with 1 (1/sqrt(width) where it
+    is also the readout), gains with 1: the standard parametrisation, which a family's rule then corrects.
 
     Args:
       width: size of the residual stream; a multiple of `config.head_dim`.
@@ -144,10 +144,13 @@ class Llama(nnx.Module):
 
     def __init__(self, width: int, config: ProxyConfig, rngs: nnx.Rngs):
         self.config = config
-        embedding_std = width**-0.5 if config.tied else 1.0
-        self.embedding = nnx.Param(embedding_std * jax.random.normal(rngs.params(), (config.vocab_size, width)))
+        shape = (config.vocab_size, width)
+        std = initial_std("embedding", shape, config.tied)
+        self.embedding = nnx.Param(std * jax.random.normal(rngs.params(), shape))
         if config.scan:
-            self.layers: Any = nnx.vmap(lambda rngs: Block(width, config, rngs))(rngs.fork(split=config.layers))
+            self.layers: Any = nnx.vmap(lambda rngs: Block(width, config, rngs))(
+                rngs.fork(split=config.layers)
+            )
         else:
             self.layers = nnx.List([Block(width, config, rngs) for _ in range(config.layers)])
         self.norm = RMSNorm(width, config.norm_eps)
@@ -169,6 +172,25 @@ class Llama(nnx.Module):
         else:
             logits_NxV = self.readout(x_NxD)
         return logits_NxV.astype(jnp.float32).reshape(B, T, -1)
+
+
+def initial_std(path: str, shape: tuple[int, ...], tied: bool) -> float:
+    """Returns the standard deviation that `Llama` itself gives a parameter; for gains, their value.
+
+    Args:
+      path: its canonical name.
+      shape: its shape, with the layer axis first where layers are scanned.
+      tied: of the configuration.
+
+    Example:
+      >>> initial_std("layers/0/mlp/up/kernel", (64, 192), tied=False)
+      0.125
+    """
+    if path.endswith("kernel"):
+        return shape[-2] ** -0.5
+    if path == "embedding" and tied:
+        return shape[-1] ** -0.5
+    return 1.0
 
 
 def next_token_loss(logits_BxTxV: Float[Array, "B T V"], targets_BxT: Int[Array, "B T"]) -> Float[Array, ""]:

@@ -1,22 +1,23 @@
 """A training run as pure functions, to be compiled, vmapped and scanned over as the caller likes.
 
     program = Program(width, proxy_config, train_config, plan)
-    state = program.init(hyper)                                    # TrainState
-    state, metrics = program.segment(state, hyper, data, steps)    # up to program.segment_steps steps on the device
+    state = program.init(hyper)
+    state, metrics = program.segment(state, hyper, data, steps)    # steps <= program.segment_steps
     loss = program.evaluate(state.params, batches)                 # mean loss of batches[E, B, T+1]
 
-`hyper` is a `Hyper(learning_rate, weight_decay, seed)` of scalars that may be traced, so one compilation serves all
-trials of a width; several trials run in one program by
+`hyper` is a `Hyper(learning_rate, weight_decay, seed)` of scalars that may be traced, so one compilation
+serves all trials of a width; several trials run in one program by
 
-    states = jax.jit(jax.vmap(program.init))(hypers)                                    # Hyper of arrays [trials]
+    states = jax.jit(jax.vmap(program.init))(hypers)               # a Hyper of arrays [trials]
     segment = jax.jit(jax.vmap(program.segment, in_axes=(0, 0, None, None)), donate_argnums=0)
     states, metrics = segment(states, hypers, data, steps)
     losses = jax.jit(jax.vmap(program.evaluate, in_axes=(0, None)))(states.params, batches)
 
 `data` is the whole corpus as tokens `[N]`, from which a batch is drawn on the device as a function of
-(seed, step), or batches `[segment_steps, B, T+1]` for a corpus that does not fit there. `steps` may be traced: one
-compilation serves segments of any length up to `segment_steps`, and a run gives the same bits however it is cut.
-`metrics` is a dict of float32 arrays `[segment_steps]`, of which the first `steps` entries are valid.
+(seed, step), or batches `[segment_steps, B, T+1]` for a corpus that does not fit there. `steps` may be
+traced: one compilation serves segments of any length up to `segment_steps`, and a run gives the same bits
+however it is cut. `metrics` is a dict of float32 arrays `[segment_steps]`, of which the first `steps` entries
+are valid.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from mupwd.optim import adamw, clip_by_global_norm
+from mupwd.paths import map_named, named_leaves
+from mupwd.plan import Plan
 from mupwd.proxy.config import ProxyConfig, TrainConfig
 from mupwd.proxy.corpus_sampling import sample_device
-from mupwd.proxy.model import Llama, next_token_loss
+from mupwd.proxy.model import Llama, initial_std, next_token_loss
 from mupwd.proxy.schedule import schedule_shape
 
 if TYPE_CHECKING:
@@ -69,13 +73,22 @@ class Program:
       width: of the model.
       proxy: the model's configuration.
       train: the run's configuration.
-      segment_steps: the most steps that one call of `segment` runs; the length of its metrics.
+      plan: the rule, for this width of the proxy's family.
+      segment_steps: the most steps that one call of `segment` runs, and the length of its metrics;
+        `train.log_every` by default.
+
+    Raises:
+      PlanError: the plan is not for this model.
     """
 
-    def __init__(self, width: int, proxy: ProxyConfig, train: TrainConfig, segment_steps: int = 10):
-        self.width, self.proxy, self.train, self.segment_steps = width, proxy, train, segment_steps
+    def __init__(
+        self, width: int, proxy: ProxyConfig, train: TrainConfig, plan: Plan, segment_steps: int | None = None
+    ):
+        self.width, self.proxy, self.train, self.plan = width, proxy, train, plan
+        self.segment_steps = train.log_every if segment_steps is None else segment_steps
         self._shape = schedule_shape(train)
-        self._graphdef, _ = nnx.split(nnx.eval_shape(lambda: Llama(width, proxy, nnx.Rngs(0))))
+        self._graphdef, state = nnx.split(nnx.eval_shape(lambda: Llama(width, proxy, nnx.Rngs(0))))
+        plan.check(nnx.to_pure_dict(state))
 
     def logits(self, params: Any, tokens_BxT: Int[Array, "B T"]) -> Float[Array, "B T V"]:
         """Returns the model's logits."""
@@ -89,7 +102,16 @@ class Program:
         """Returns the state before the first step."""
         model = Llama(self.width, self.proxy, nnx.Rngs(jax.random.key(hyper.seed)))
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+        params = map_named(self._by_the_rule, params)
         return TrainState(jnp.int32(0), params, self._optimizer(hyper).init(params))
+
+    def _by_the_rule(self, path: str, value: Array) -> Array:
+        plan = self.plan[path]
+        if plan.init is None:
+            return value
+        base, own = (initial_std(path, shape, self.proxy.tied) for shape in (plan.base_shape, plan.shape))
+        factor = plan.init * base / own
+        return value if factor == 1 else value * factor
 
     def segment(
         self,
@@ -115,13 +137,13 @@ class Program:
             else:
                 batch = data[i]
             loss, grads = jax.value_and_grad(self.loss)(state.params, batch)
-            # optax's bias correction raises a float to an int32, which a strict caller's promotion would refuse.
+            # optax's bias correction raises a float to an int32, which strict promotion refuses.
             with jax.numpy_dtype_promotion("standard"):
                 updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
                 learning_rate = hyper.learning_rate * self._shape(state.step)
             values = {
                 "train/loss": loss,
-                "train/grad_norm": optax.global_norm(grads),
+                "train/grad_norm": self._gradient_norm(grads),
                 "train/learning_rate": learning_rate,
             }
             metrics = {name: metrics[name].at[i].set(value) for name, value in values.items()}
@@ -137,12 +159,22 @@ class Program:
         """Returns the mean loss of several batches, in nats per token."""
         return jnp.mean(jax.lax.map(lambda batch: self.loss(params, batch.astype(jnp.int32)), batches))
 
+    def _gradient_norm(self, grads: Any) -> Float[Array, ""]:
+        """The global norm in units of the forward form, as clipping takes it."""
+        squares = [jnp.sum((g / self.plan[path].gradient) ** 2) for path, g in named_leaves(grads).items()]
+        return jnp.sqrt(jnp.sum(jnp.stack(squares)))
+
     def _optimizer(self, hyper: Hyper) -> optax.GradientTransformation:
-        adamw = optax.adamw(
+        transform = adamw(
             lambda count: hyper.learning_rate * self._shape(count),
+            self.plan,
             b1=self.train.beta1,
             b2=self.train.beta2,
             eps=self.train.eps,
             weight_decay=hyper.weight_decay,
+            decay=self.train.decay,
+            peak_learning_rate=hyper.learning_rate if self.train.decay == "independent" else None,
         )
-        return adamw if self.train.clip is None else optax.chain(optax.clip_by_global_norm(self.train.clip), adamw)
+        if self.train.clip is None:
+            return transform
+        return optax.chain(clip_by_global_norm(self.train.clip, self.plan), transform)

@@ -30,4 +30,8 @@ def schedule_shape(config: TrainConfig) -> optax.Schedule:
     decay_steps = max(1, round(config.decay_fraction * config.steps))
     decay = optax.linear_schedule(1.0, config.final_fraction, decay_steps)
     stable_and_decay = optax.join_schedules([optax.constant_schedule(1.0), decay], [remaining - decay_steps])
-    return optax.join_schedules([warmup, stable_and_decay], [config.warmup]) if config.warmup else stable_and_decay
+    return (
+        optax.join_schedules([warmup, stable_and_decay], [config.warmup])
+        if config.warmup
+        else stable_and_decay
+    )

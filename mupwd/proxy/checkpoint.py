@@ -1,0 +1,60 @@
+"""Checkpoints of a training state: atomic, the last few kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+
+from mupwd.proxy.disk import explain_full_disk
+
+DIRECTORY_NAME = "checkpoints"
+
+
+class Checkpoints:
+    """Saves and restores a run's state with Orbax.
+
+    A checkpoint appears under its final name only when it is complete, so a kill at any moment leaves the one
+    before.
+
+    Args:
+      directory: of the run; checkpoints go into its `checkpoints/`.
+      keep: how many of the latest stay.
+    """
+
+    def __init__(self, directory: Path, keep: int):
+        self._path = directory.absolute() / DIRECTORY_NAME
+        with explain_full_disk(self._path, "a checkpoint"):
+            self._manager = ocp.CheckpointManager(
+                self._path,
+                # Not in the background: a full disk is then reported at the save that met it, and no buffer
+                # that training donates can still be in use by the writer.
+                options=ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False),
+            )
+
+    def save(self, step: int, state: Any) -> None:
+        """Writes the state under its step; a step that is on the disk already is left as it is.
+
+        Raises:
+          OSError: the disk is full.
+        """
+        with explain_full_disk(self._path, "a checkpoint"):
+            if self._manager.latest_step() == step:
+                return
+            self._manager.save(step, args=ocp.args.StandardSave(state))
+
+    def restore(self, like: Any) -> Any | None:
+        """Returns the latest state, or None where there is none.
+
+        Args:
+          like: the state's structure with shapes and types (`jax.eval_shape` of what makes it).
+        """
+        step = self._manager.latest_step()
+        return None if step is None else self._manager.restore(step, args=ocp.args.StandardRestore(like))
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()

@@ -1,0 +1,76 @@
+"""Files that are either the old version or the new one, and a full disk said in plain words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def explain_full_disk(path: Path, what: str) -> Iterator[None]:
+    """Turns any error that a full disk caused inside the block into an OSError that says what to do.
+
+    Libraries that write in C++ report it as text only, so the error's causes are searched for the system's
+    own words too.
+
+    Args:
+      path: the file or directory being written.
+      what: what is being written, such as "a checkpoint".
+
+    Raises:
+      OSError: with errno ENOSPC or EDQUOT, naming the path.
+    """
+    try:
+        yield
+    except Exception as error:
+        code = _full_disk(error)
+        if code is None:
+            raise
+        raise OSError(
+            code,
+            f"the disk is full: could not write {what}; what was complete before is untouched. Free some "
+            "space and start the same command again: it goes on from the last checkpoint",
+            str(path),
+        ) from error
+
+
+def _full_disk(error: BaseException | None) -> int | None:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return error.errno
+        for code in _FULL:
+            if os.strerror(code) in str(error):
+                return code
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Writes a text file so that a reader, or a kill at any moment, finds the old version or the new one.
+
+    Args:
+      path: the file; its directory exists.
+      text: the new contents.
+
+    Raises:
+      OSError: it could not be written; a full disk is said so.
+    """
+    with explain_full_disk(path, path.name):
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise

@@ -1,0 +1,88 @@
+"""One trial of a sweep: a pure function of width, hyperparameters and seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mupwd.proxy.config import ProxyConfig, TrainConfig, unknown_names
+from mupwd.proxy.corpus import Corpus, corpus
+from mupwd.proxy.corpus_stream import StreamedCorpus
+from mupwd.proxy.model_family import family
+from mupwd.proxy.trainer import Trainer
+
+_TUNED = ("learning_rate", "weight_decay")
+_PLAN = {"recipe": "mupwd", "base": 32, "depth_ratio": 1.0, "batch_ratio": 1.0, "token_ratio": 1.0}
+_PROXY = tuple(field.name for field in dataclasses.fields(ProxyConfig))
+_TRAIN = tuple(field.name for field in dataclasses.fields(TrainConfig))
+_CORPUS = {"corpus": "stdlib", "tokenizer": "bytes"}
+
+
+def train(
+    width: int, hyperparameters: Mapping[str, Any], seed: int, directory: str | Path | None
+) -> dict[str, Any]:
+    """Trains the proxy once: the trial protocol of the sweeps.
+
+    Trials that differ only in learning rate, weight decay, seed and directory share one compilation.
+
+    Args:
+      width: of the model.
+      hyperparameters: "learning_rate" and "weight_decay", both the base's, and any of: "recipe", "base",
+        "depth_ratio", "batch_ratio", "token_ratio" (the plan), "corpus", "tokenizer" (the data), the fields
+        of `ProxyConfig` and `TrainConfig`.
+      seed: of the initial values and of the data, in [0, 2**32).
+      directory: of the run, which is resumed where it was interrupted; None: nothing is written.
+
+    Returns:
+      The metrics of `Trainer.run`: "status" ("finished" or "diverged"), "step", "train/loss", "eval/loss",
+      "train/tokens_per_second".
+
+    Raises:
+      ValueError: a hyperparameter is unknown (the message has the nearest names), missing or out of range, or
+        the directory holds another run.
+      CorpusError: the corpus cannot be read, or is shorter than a batch.
+      OSError: the disk is full.
+
+    Example:
+      >>> tuned = {"learning_rate": 2**-5, "weight_decay": 0.1}
+      >>> metrics = train(32, {**tuned, "steps": 2, "warmup": 0, "batch_size": 2}, seed=0, directory=None)
+      >>> metrics["status"], metrics["step"]
+      ('finished', 2)
+    """
+    given = dict(hyperparameters)
+    problem = unknown_names(given, [*_TUNED, *_PLAN, *_CORPUS, *_PROXY, *_TRAIN], "hyperparameter")
+    if problem:
+        raise ValueError(problem)
+    missing = [name for name in _TUNED if name not in given]
+    if missing:
+        raise ValueError(f"hyperparameters must hold {' and '.join(map(repr, missing))}")
+    static = tuple(sorted((name, value) for name, value in given.items() if name not in _TUNED))
+    try:
+        hash(static)
+    except TypeError as error:
+        raise ValueError(f"hyperparameters must be plain values, got {dict(static)!r}") from error
+    return _trainer(width, static).run(given["learning_rate"], given["weight_decay"], seed, directory)
+
+
+@functools.lru_cache(maxsize=4)
+def _trainer(width: int, static: tuple[tuple[str, Any], ...]) -> Trainer:
+    given = dict(static)
+    vocab_size = given.get("vocab_size", ProxyConfig.vocab_size)
+    proxy = ProxyConfig(**{name: given[name] for name in _PROXY if name in given})
+    plan = {name: given.get(name, default) for name, default in _PLAN.items()}
+    form = "forward" if proxy.tied else "folded"
+    return Trainer(
+        width,
+        plan=family(proxy, plan.pop("base")).plan(width, form=form, **plan),
+        proxy=proxy,
+        train=TrainConfig(**{name: given[name] for name in _TRAIN if name in given}),
+        corpus=_corpus(*(given.get(name, default) for name, default in _CORPUS.items()), vocab_size),
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _corpus(spec: str, tokenizer: Any, vocab_size: int) -> Corpus | StreamedCorpus:
+    return corpus(spec, tokenizer=tokenizer, vocab_size=None if tokenizer == "bytes" else vocab_size)
