@@ -52,6 +52,20 @@ def train(
       >>> metrics["status"], metrics["step"]
       ('finished', 2)
     """
+    trainer = trainer_for(width, hyperparameters)
+    return trainer.run(hyperparameters["learning_rate"], hyperparameters["weight_decay"], seed, directory)
+
+
+def trainer_for(width: int, hyperparameters: Mapping[str, Any]) -> Trainer:
+    """Returns the trainer of a trial: the same one for all that differ in learning rate, decay and seed only.
+
+    Args:
+      width: of the model.
+      hyperparameters: as in `train`.
+
+    Raises:
+      ValueError, CorpusError: as in `train`.
+    """
     given = dict(hyperparameters)
     problem = unknown_names(given, [*_TUNED, *_PLAN, *_CORPUS, *_PROXY, *_TRAIN], "hyperparameter")
     if problem:
@@ -64,10 +78,11 @@ def train(
         hash(static)
     except TypeError as error:
         raise ValueError(f"hyperparameters must be plain values, got {dict(static)!r}") from error
-    return _trainer(width, static).run(given["learning_rate"], given["weight_decay"], seed, directory)
+    return _trainer(width, static)
 
 
-@functools.lru_cache(maxsize=4)
+# A sweep goes back and forth between several widths and recipes.
+@functools.lru_cache(maxsize=32)
 def _trainer(width: int, static: tuple[tuple[str, Any], ...]) -> Trainer:
     given = dict(static)
     vocab_size = given.get("vocab_size", ProxyConfig.vocab_size)
