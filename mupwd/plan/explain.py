@@ -80,7 +80,9 @@ def _multipliers(plan: Plan, p: ParameterPlan) -> list[str]:
     if rule.init is None or p.init is None:
         lines.append("  init: the model's own, untouched")
     else:
-        lines.append(f"  init × {number(p.init)} = {rule.init.formula}{down}, on the base's deviation")
+        lines.append(
+            f"  init × {number(p.init)} = {rule.init.formula}{down}, on the base's standard deviation"
+        )
     if rule.forward != ONE and plan.form == "folded":
         lines.append(
             f"  The rule's forward factor {rule.forward.formula} is folded into the parameter, so that the "
@@ -89,7 +91,12 @@ def _multipliers(plan: Plan, p: ParameterPlan) -> list[str]:
         )
         return lines
     if rule.forward != ONE:
-        lines.append(f"  forward × {number(p.forward)} = {rule.forward.formula}, which the model applies")
+        run = {"depth": plan.depth_ratio, "batch": plan.batch_ratio, "tokens": plan.token_ratio}
+        own = p.forward / rule.forward.value(m_in=p.m_in, m_out=p.m_out, **run)
+        rest = f" × {number(own)} for its own factors" if own != 1 else ""
+        lines.append(
+            f"  forward × {number(p.forward)} = {rule.forward.formula}{rest}, for the model to apply"
+        )
     if p.gradient != 1:
         lines.append(
             f"  Because of the model's own factor the gradient is {number(p.gradient)} times that of the "

@@ -65,17 +65,21 @@ def _followed(
             if index.container in resized:
                 siblings[index.container, index.rest].append(parameter)
 
+    rules: dict[tuple[str, str], Parameter] = {}
     followed: dict[str, Parameter] = {}
     extra: list[str] = []
     for path in shapes:
         if path in base:
             followed[path] = base[path]
             continue
-        like = [p for i in indices(path) for p in siblings.get((i.container, i.rest), [])]
-        if like:
-            followed[path] = dataclasses.replace(_the_one_rule(path, like), path=path)
-        else:
+        keys = [(i.container, i.rest) for i in indices(path) if (i.container, i.rest) in siblings]
+        if not keys:
             extra.append(path)
+            continue
+        for key in keys:
+            if key not in rules:
+                rules[key] = _the_one_rule(path, siblings[key])
+        followed[path] = dataclasses.replace(_the_one_rule(path, [rules[key] for key in keys]), path=path)
     if extra:
         raise PlanError(
             f"{len(extra)} parameter(s) of the target are not in the family: {_some(extra)}; {_REBUILD}"

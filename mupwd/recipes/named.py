@@ -208,6 +208,7 @@ _RECIPES = {
             vector=_PLAIN,
             scalar=_PLAIN,
             tied=_PLAIN,
+            unused=_PLAIN,
         ),
     )
 }

@@ -59,7 +59,7 @@ TABLE = {
         "tied": "B^0.5 · D^-0.5 | B^0.5 · D^-0.5 | m_in^-1 · L^-1 · B^-0.5 · D^0.5 | 1 | m_in^-1",
         "unused": "1 | 1 | 1 | 1 | 1",
     },
-    "sp": dict.fromkeys(ROLES, "1 | 1 | 1 | own | 1") | {"unused": "1 | 1 | 1 | 1 | 1"},
+    "sp": dict.fromkeys(ROLES, "1 | 1 | 1 | own | 1"),
 }
 
 
