@@ -95,6 +95,8 @@ def _trainer(width: int, static: tuple[tuple[str, Any], ...]) -> Trainer:
         proxy=proxy,
         train=TrainConfig(**{name: given[name] for name in _TRAIN if name in given}),
         corpus=_corpus(*(given.get(name, default) for name, default in _CORPUS.items()), vocab_size),
+        # Sweeps show the progress of all trials together.
+        progress=False,
     )
 
 
