@@ -1,1 +1,25 @@
 """mupwd: learning rates and weight decays that transfer across width, for JAX and optax."""
+
+from mupwd.family import Family, family, family_from_shapes
+from mupwd.optim import (
+    adamw,
+    add_plan_decayed_weights,
+    clip_by_global_norm,
+    scale_by_plan_learning_rate,
+)
+from mupwd.plan import Plan, PlanError
+from mupwd.tracing import TraceError, trace_axes
+
+__all__ = [
+    "Family",
+    "Plan",
+    "PlanError",
+    "TraceError",
+    "adamw",
+    "add_plan_decayed_weights",
+    "clip_by_global_norm",
+    "family",
+    "family_from_shapes",
+    "scale_by_plan_learning_rate",
+    "trace_axes",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.roles import Parameter, Role
@@ -128,7 +128,7 @@ def _parameter(
             raise refusal(path, problem or str(role)[1:], use, len(base))
         exponent = _exponent(path, ratio, width_ratio, use, len(base))
         readings.append(_Reading(role, axis_words(len(base), key, use, record), exponent, use))
-    reading = _merged(path, readings, len(base))
+    reading, lookup_exponent = _merged(path, readings, len(base))
     inside = [_inside(use, record) for _, use in found]
     return Parameter(
         path,
@@ -140,6 +140,7 @@ def _parameter(
         scale_exponent=reading.exponent,
         residual=all(inside),
         uses=tuple(dict.fromkeys(described(r.use, r.axes) for r in readings)),
+        lookup_scale_exponent=lookup_exponent,
     )
 
 
@@ -197,21 +198,22 @@ def _exponent(path: str, ratio: float, width_ratio: float, use: Use, ndim: int) 
     return snapped
 
 
-def _merged(path: str, readings: list[_Reading], ndim: int) -> _Reading:
+def _merged(path: str, readings: list[_Reading], ndim: int) -> tuple[_Reading, float]:
     first = readings[0]
     roles = {reading.role for reading in readings}
     exponents = {reading.exponent for reading in readings}
     if roles == {"input", "output"}:
         inputs = [r for r in readings if r.role == "input"]
         outputs = [r for r in readings if r.role == "output"]
-        if len({r.exponent for r in inputs}) == 1 and {r.exponent for r in outputs} == {0.0}:
-            return _Reading("tied", inputs[0].axes, inputs[0].exponent, inputs[0].use)
+        if len({r.exponent for r in inputs}) == 1 and len({r.exponent for r in outputs}) == 1:
+            reading = replace(inputs[0], role="tied", exponent=outputs[0].exponent)
+            return reading, inputs[0].exponent
     elif len(exponents) == 1:
         if len({(r.role, _growing_words(r)) for r in readings}) == 1:
-            return first
+            return first, 0.0
         for role in ("wide", "input", "vector"):
             if roles <= set(_VECTOR_LIKE) and role in roles:
-                return next(r for r in readings if r.role == role)
+                return next(r for r in readings if r.role == role), 0.0
     uses = "; ".join(dict.fromkeys(f"{r.role} ({described(r.use, r.axes)})" for r in readings))
     extra = ""
     if len(exponents) > 1:
@@ -233,5 +235,3 @@ def refusal(path: str, reason: str, use: Use, ndim: int) -> TraceError:
         f"overrides={{{path!r}: 'matrix:{axes}'}}: a role (matrix, input, output, narrow, wide, vector, scalar) "
         f"and one word for each of its {ndim} axes (in, out, stack, lookup, elementwise)"
     )
-
-

@@ -12,15 +12,50 @@ from mupwd.tracing.values import Size, Tag, Term, Value, anonymous
 
 # A linear function of their operand.
 LINEAR = {
-    *("convert_element_type", "copy", "copy_p", "device_put", "mesh_cast", "name", "neg", "optimization_barrier"),
+    *(
+        "convert_element_type",
+        "copy",
+        "copy_p",
+        "device_put",
+        "mesh_cast",
+        "name",
+        "neg",
+        "optimization_barrier",
+    ),
     *("pcast", "psum", "psum2", "psum_invariant", "pvary", "real", "reduce_precision", "reshard"),
     *("sharding_constraint", "stop_gradient", "cumsum", "rev"),
 }
 ADDITIVE = {"add", "sub", "add_any"}
 PRODUCTS = {"mul", "div"}
 OTHER = {
-    *("abs", "acos", "acosh", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "clamp", "cos"),
-    *("cosh", "cumlogsumexp", "cummax", "cummin", "cumprod", "digamma", "eq", "erf", "erf_inv", "erfc", "exp"),
+    *(
+        "abs",
+        "acos",
+        "acosh",
+        "and",
+        "asin",
+        "asinh",
+        "atan",
+        "atan2",
+        "atanh",
+        "cbrt",
+        "ceil",
+        "clamp",
+        "cos",
+    ),
+    *(
+        "cosh",
+        "cumlogsumexp",
+        "cummax",
+        "cummin",
+        "cumprod",
+        "digamma",
+        "eq",
+        "erf",
+        "erf_inv",
+        "erfc",
+        "exp",
+    ),
     *("exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p"),
     *("logistic", "lt", "max", "min", "ne", "nextafter", "not", "or", "pow", "rem", "round", "rsqrt"),
     *("select_n", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh", "xor", "pmax", "pmin"),
@@ -168,9 +203,7 @@ def _still_linear(op: str, values: list[Value], pending: Value, activations: lis
     if op == "mul" or (op == "div" and pending is values[0]):
         if pending.pending == "lookup":
             return pending
-        tags = tuple(
-            Tag(uniform=all(v.tag(i).uniform for v in others)) for i in range(len(pending.dims))
-        )
+        tags = tuple(Tag(uniform=all(v.tag(i).uniform for v in others)) for i in range(len(pending.dims)))
         return replace(pending, terms=tuple(_kept_free(t, tags) for t in pending.terms))
     if op == "select_n" and not any(v is not values[0] for v in others):
         return pending
@@ -192,7 +225,9 @@ def _kept_free(term: Term, tags: tuple[Tag, ...]) -> Term:
     return replace(term, axes=tuple(axes))
 
 
-def _result(shell: Value, activations: list[Value], dims: tuple[Size, ...], kept: Value | None = None) -> Value:
+def _result(
+    shell: Value, activations: list[Value], dims: tuple[Size, ...], kept: Value | None = None
+) -> Value:
     """`shell` with what an elementwise result inherits from its activations."""
     tags = []
     for axis in range(len(dims)):

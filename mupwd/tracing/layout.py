@@ -80,6 +80,7 @@ def reshape(value: Value, dims: tuple[Size, ...]) -> Value:
     for old, new in groups:
         for position, axis in enumerate(new):
             tags[axis] = _reshaped_tag([value.tag(i) for i in old], position, len(new), dims[axis])
+
     def moved(term: Term) -> tuple[tuple[Atom, ...], ...]:
         axes: list[tuple[Atom, ...]] = [()] * len(dims)
         for old, new in groups:

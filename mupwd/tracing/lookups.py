@@ -10,7 +10,12 @@ from mupwd.tracing.values import Atom, Label, Mark, Size, Tag, Value, anonymous
 
 
 def gather(
-    site: Site, operand: Value, indices: Value, numbers: Any, slice_sizes: tuple[Size, ...], dims: tuple[Size, ...]
+    site: Site,
+    operand: Value,
+    indices: Value,
+    numbers: Any,
+    slice_sizes: tuple[Size, ...],
+    dims: tuple[Size, ...],
 ) -> Value:
     """Rows that are chosen by `indices`; a parameter's rows stay its own until they are used."""
     indices = settle(site, indices)

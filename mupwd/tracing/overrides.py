@@ -39,7 +39,9 @@ def stated_parameters(overrides: Mapping[str, Any], shapes: Mapping[str, Shapes]
             near = difflib.get_close_matches(pattern, shapes, n=1, cutoff=0.0)
             raise TraceError(
                 f"override {pattern!r} matches no parameter (a pattern must match the whole path); the nearest "
-                f"path is {near[0]!r}" if near else f"override {pattern!r} matches no parameter"
+                f"path is {near[0]!r}"
+                if near
+                else f"override {pattern!r} matches no parameter"
             )
         for path in matched:
             if path in owner:
@@ -51,7 +53,9 @@ def stated_parameters(overrides: Mapping[str, Any], shapes: Mapping[str, Shapes]
     return result
 
 
-def parameter_from_axes(path: str, shape: Shapes, axes: tuple[str, ...], role: Role | None = None) -> Parameter:
+def parameter_from_axes(
+    path: str, shape: Shapes, axes: tuple[str, ...], role: Role | None = None
+) -> Parameter:
     """A parameter from what its axes do, where no program was read."""
     base = tuple(size[0] for size in shape.dims)
     growing = tuple(map(grows, shape.dims))

@@ -7,7 +7,15 @@ from typing import Any
 
 from jax.extend.core import Literal
 
-_TRANSPARENT = {"convert_element_type", "reshape", "transpose", "squeeze", "sharding_constraint", "copy", "mul"}
+_TRANSPARENT = {
+    "convert_element_type",
+    "reshape",
+    "transpose",
+    "squeeze",
+    "sharding_constraint",
+    "copy",
+    "mul",
+}
 
 
 def residual_branches(jaxpr: Any, data: Set[Any]) -> set[int]:

@@ -86,9 +86,7 @@ def walk(base: Program, delta: Program) -> Record:
             f"{' …' if len(only) > 4 else ''} exist at one of them only"
         )
     values, number = [], 0
-    for flag, b, d in zip(
-        base.is_parameter, base.jaxpr.jaxpr.invars, delta.jaxpr.jaxpr.invars, strict=True
-    ):
+    for flag, b, d in zip(base.is_parameter, base.jaxpr.jaxpr.invars, delta.jaxpr.jaxpr.invars, strict=True):
         if len(b.aval.shape) != len(d.aval.shape):
             name = base.names[number] if flag else "an input"
             raise TraceError(

@@ -182,7 +182,9 @@ class Walk:
         batch = (batch[0], [moved[i] for i in batch[1]])
         return contractions.dot(site, settle(site, lhs), rows, contracting, batch, dims)
 
-    def _concatenate(self, site: Site, values: list[Value], dims: tuple[Size, ...], axis: int | None) -> Value:
+    def _concatenate(
+        self, site: Site, values: list[Value], dims: tuple[Size, ...], axis: int | None
+    ) -> Value:
         """Parameters beside parameters stay parameters; beside activations they become one."""
         operands = [v for v in values if v.data or v.terms]
         if not any(v.data for v in operands):
@@ -219,7 +221,12 @@ class Walk:
         fixed, carry, stacked = values[:consts], values[consts : consts + carried], values[consts + carried :]
         rows = [_row(v) for v in stacked]
         carry, results = self._until_stable(
-            eqn, carry, lambda c, r: self.run(*body, [*fixed, *c, *rows], location, r), location, record, delta
+            eqn,
+            carry,
+            lambda c, r: self.run(*body, [*fixed, *c, *rows], location, r),
+            location,
+            record,
+            delta,
         )
         stacks = [_stack(v, lengths) for v in results[carried:]]
         return [replace(v, dims=d) for v, d in zip([*carry, *stacks], dims, strict=True)]

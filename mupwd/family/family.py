@@ -1,0 +1,178 @@
+"""A model as a function of its width: the roles of its parameters, and plans for other widths."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+
+from mupwd.family.initialise import missing_factors, own_exponents
+from mupwd.family.models import Source, is_parameter, parameters_of
+from mupwd.paths import map_named, named_leaves
+from mupwd.plan import Form, Plan, make_plan
+from mupwd.recipes import Recipe
+from mupwd.tracing.errors import TraceError
+from mupwd.tracing.roles import Parameter
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model as a function of its width; made by `mupwd.family`.
+
+    Args:
+      parameters: what is known of every parameter, by path; shapes are the base's.
+      base: the width that is tuned; None where the family was made from shapes.
+      delta: the second width that was compared.
+      source: how its models are built; None for a family that was loaded or made from shapes.
+    """
+
+    parameters: Mapping[str, Parameter]
+    base: int | None
+    delta: int | None
+    source: Source | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    def plan(
+        self,
+        target: Any,
+        *,
+        recipe: str | Recipe = "mupwd",
+        form: Form = "folded",
+        depth_ratio: float = 1.0,
+        batch_ratio: float = 1.0,
+        token_ratio: float = 1.0,
+    ) -> Plan:
+        """Returns the multipliers of every parameter at a target.
+
+        Args:
+          target: a width, which is built abstractly; or a model, or its parameters (arrays or shapes), that
+            was built elsewhere.
+          recipe: a name or a `mupwd.recipes.Recipe`.
+          form: `"folded"` leaves the model untouched; in `"forward"` form the model multiplies by
+            `plan.forward` (`mupwd.apply_forward` does it).
+          depth_ratio: number of layers, target / base.
+          batch_ratio: batch size, target / base.
+          token_ratio: training tokens, target / base.
+
+        Raises:
+          PlanError: the target does not fit the family, or the recipe cannot be applied to it.
+          TraceError: a width was given, but the family was loaded or made from shapes.
+
+        Example:
+          >>> import jax, jax.numpy as jnp, mupwd
+          >>> def build(width):
+          ...     fn = lambda params, x: jax.nn.relu(x @ params["up"]) @ params["out"]
+          ...     return fn, {"up": jnp.ones((3, width)), "out": jnp.ones((width, 2))}
+          >>> family = mupwd.family(build, base=64, inputs=(jnp.ones((5, 3)),))
+          >>> family.plan(256)["out"].lr
+          0.25
+        """
+        width = target if isinstance(target, int) and not isinstance(target, bool) else None
+        if width is not None:
+            target = self._source(f"plan({width})").abstract(width).params
+        shapes = {
+            path: tuple(leaf.shape)
+            for path, leaf in named_leaves(parameters_of(target)).items()
+            if is_parameter(leaf)
+        }
+        return make_plan(
+            self.parameters,
+            shapes,
+            recipe=recipe,
+            form=form,
+            base=self.base,
+            width=width,
+            depth_ratio=depth_ratio,
+            batch_ratio=batch_ratio,
+            token_ratio=token_ratio,
+        )
+
+    def init(self, width: int, seed: int = 0, *, plan: Plan | None = None) -> Any:
+        """Builds a model of the family, initialised by the rule.
+
+        The model's own initial values are multiplied by what is missing to the rule: `std ∝ m**p` is measured
+        at base and delta for each parameter, p a multiple of 1/2, and the factor is `rule / m**p`. Values that
+        are zero or constant stay. At the base nothing is multiplied.
+
+        Args:
+          width: the target's.
+          seed: goes to `build(width, seed)`.
+          plan: its recipe and form are used; by default `self.plan(width)`.
+
+        Returns:
+          The model (nnx, equinox), or its parameters (linen, haiku, a pair).
+
+        Raises:
+          TraceError: how the model's own initialisation depends on width is ambiguous, `build` takes no
+            seed but one is given, or the family was loaded.
+        """
+        source = self._source("init")
+        if seed and not source.takes_seed:
+            raise TraceError(f"seed={seed}, but build takes no seed; define build(width, seed)")
+        factors = self.init_factors(plan or self.plan(width))
+        model = source.make(width, seed)
+        if not factors:
+            return model.rebuild(model.params)
+
+        def scaled(name: str, leaf: Any) -> Any:
+            return leaf * jax.numpy.asarray(factors[name], leaf.dtype) if name in factors else leaf
+
+        return model.rebuild(map_named(scaled, model.params))
+
+    def init_factors(self, plan: Plan) -> dict[str, float]:
+        """Returns what a plan's model's own initial values must be multiplied by, where that is not 1.
+
+        Args:
+          plan: of this family.
+
+        Returns:
+          `{path: factor}`, for code that initialises by itself, under a jit for instance.
+        """
+        if all(p.init is None or (p.m_in == 1 and p.m_out == 1 and p.init == 1) for p in plan.values()):
+            return {}
+        return missing_factors(plan, self._own_exponents)
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Writes the roles as JSON, with a hash of the shapes; how to build models is not saved.
+
+        Args:
+          file: where to; replaced in one step.
+        """
+        from mupwd.family.store import save
+
+        save(self, file)
+
+    @staticmethod
+    def load(file: str | os.PathLike[str]) -> Family:
+        """Reads a family that `save` wrote; it plans for parameters, `family.plan(params)`.
+
+        Args:
+          file: where from.
+
+        Raises:
+          TraceError: the file is damaged, of a newer version, or its shapes do not match its hash.
+          FileNotFoundError: there is no such file.
+        """
+        from mupwd.family.store import load
+
+        return load(file)
+
+    @cached_property
+    def _own_exponents(self) -> dict[str, float | None]:
+        source = self._source("init")
+        if self.base is None or self.delta is None:
+            raise TraceError("init: this family has no widths")
+        return own_exponents(source, self.parameters, self.base, self.delta)
+
+    def _source(self, what: str) -> Source:
+        if self.source is None:
+            raise TraceError(
+                f"{what}: this family was loaded or made from shapes and cannot build models; call "
+                "family.plan(params) with the target's parameters (or their shapes), or make the family again "
+                "with mupwd.family(build, …)"
+            )
+        return self.source

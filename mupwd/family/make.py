@@ -1,0 +1,173 @@
+"""Makes families: from a function that builds models, or from shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mupwd.family.family import Family
+from mupwd.family.models import Source, is_parameter, parameters_of
+from mupwd.paths import named_leaves
+from mupwd.tracing.decide import Shapes, decide
+from mupwd.tracing.errors import TraceError
+from mupwd.tracing.overrides import stated_parameters
+from mupwd.tracing.roles import Parameter
+from mupwd.tracing.trace import pair_shapes, walk
+from mupwd.tracing.values import grows
+
+
+def family(
+    build: Callable[..., Any],
+    *,
+    base: int,
+    inputs: Sequence[Any],
+    delta: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    call: Callable[..., Any] | None = None,
+) -> Family:
+    """Reads a model's own program at two widths and works out what every parameter is.
+
+    Nothing is computed and no memory is used: `build` and the model run on abstract values.
+
+    Args:
+      build: `build(width)` or `build(width, seed)` returns an nnx, linen or equinox model, haiku's
+        `Transformed`, or a pair `(fn, params)` with `fn(params, *inputs)`.
+      base: the width that hyperparameters are tuned at.
+      inputs: example inputs, or `jax.ShapeDtypeStruct`s; batch sizes are free.
+      delta: a second width, to see what grows; 2 × base by default. At both, the same code must run.
+      overrides: `{pattern: statement}` for parameters that the program does not decide. A pattern is a
+        regular expression for a whole path; a statement is a role and one word per axis, such as
+        `"narrow: in out"`, or an `optax.contrib.MuonDimensionNumbers`.
+      call: `call(model, *inputs)`, where the model is not simply called; a linen module is given as
+        `call(module, variables, *inputs)`.
+
+    Returns:
+      The family; `family.plan(width)` is next.
+
+    Raises:
+      TraceError: nothing grows, the two programs differ in more than sizes, or a parameter's role is not
+        decided; the message names it, the source line and the override to write.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> def build(width):
+      ...     fn = lambda params, x: jax.nn.relu(x @ params["up"]) @ params["out"]
+      ...     return fn, {"up": jnp.ones((3, width)), "out": jnp.ones((width, 2))}
+      >>> made = family(build, base=64, inputs=(jnp.ones((5, 3)),))
+      >>> {path: parameter.role for path, parameter in made.parameters.items()}
+      {'out': 'output', 'up': 'input'}
+    """
+    delta = 2 * base if delta is None else delta
+    for name, width in (("base", base), ("delta", delta)):
+        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+            raise TraceError(f"{name}={width!r}: a width is a positive integer")
+    if delta <= base:
+        raise TraceError(f"delta={delta} must be larger than base={base}")
+    if not isinstance(inputs, Sequence) or isinstance(inputs, str):
+        raise TraceError(
+            f"inputs is {type(inputs).__name__}; expected a tuple of example inputs, such as inputs=(tokens,)"
+        )
+    source = Source(build, tuple(inputs), call)
+    programs = source.program(base), source.program(delta)
+    shapes = pair_shapes_checked(*programs)
+    _check_growth(shapes, f"between base={base} and delta={delta}")
+    stated = stated_parameters(overrides or {}, shapes)
+    parameters = decide(shapes, walk(*programs), stated, delta / base)
+    return Family(parameters, base, delta, source)
+
+
+def family_from_shapes(base_params: Any, delta_params: Any, *, axes: Mapping[str, Any]) -> Family:
+    """Makes a family where there is no function to trace, from shapes and what the axes do.
+
+    Args:
+      base_params: parameters, or their shapes, at the base width.
+      delta_params: the same at a second width.
+      axes: `{pattern: statement}` for every parameter that grows, as `overrides` of `mupwd.family`:
+        `{".*/kernel": "in out", "embed": "lookup out", "readout": "output: in out", ".*/scale": "elementwise"}`.
+
+    Raises:
+      TraceError: a parameter that grows is not described, or only one of its sides grows and the role that
+        decides is not stated.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> shapes = lambda d: {"up": jnp.ones((d, 4 * d)), "gain": jnp.ones(d)}
+      >>> made = family_from_shapes(shapes(8), shapes(16), axes={"up": "in out", "gain": "elementwise"})
+      >>> made.parameters["up"].role, made.parameters["gain"].role
+      ('matrix', 'vector')
+    """
+    base, delta = (
+        {path: leaf for path, leaf in named_leaves(parameters_of(p)).items() if is_parameter(leaf)}
+        for p in (base_params, delta_params)
+    )
+    shapes = _paired(
+        {path: tuple(leaf.shape) for path, leaf in base.items()},
+        {path: tuple(leaf.shape) for path, leaf in delta.items()},
+        {path: str(np.dtype(leaf.dtype)) for path, leaf in base.items()},
+    )
+    _check_growth(shapes, "between the two trees of parameters")
+    stated = stated_parameters(axes, shapes)
+    missing = [p for p, s in shapes.items() if p not in stated and any(map(grows, s.dims))]
+    if missing:
+        first = shapes[missing[0]].dims
+        raise TraceError(
+            f"{missing[0]} grows from {tuple(b for b, _ in first)} to {tuple(d for _, d in first)}, but axes= does not "
+            f"say what its axes do ({len(missing)} parameter(s) in all: {', '.join(missing[:5])}"
+            f"{', …' if len(missing) > 5 else ''}); add, for example, "
+            f"axes={{{missing[0]!r}: '{' '.join(['in', 'out', 'stack'][: len(first)]) or 'elementwise'}'}}"
+        )
+    parameters = {
+        path: stated.get(path)
+        or Parameter(
+            path,
+            "scalar",
+            tuple(b for b, _ in s.dims),
+            s.dtype,
+            ("elementwise",) * len(s.dims),
+            (False,) * len(s.dims),
+            uses=("nothing of it grows",),
+        )
+        for path, s in shapes.items()
+    }
+    return Family(parameters, None, None)
+
+
+def pair_shapes_checked(base: Any, delta: Any) -> dict[str, Shapes]:
+    """Sizes at both widths of two programs' parameters, once it is sure that they are the same ones."""
+    _paired(
+        dict(zip(base.names, base.shapes, strict=True)),
+        dict(zip(delta.names, delta.shapes, strict=True)),
+        dict(zip(base.names, base.dtypes, strict=True)),
+    )
+    return pair_shapes(base, delta)
+
+
+def _paired(
+    base: Mapping[str, tuple[int, ...]], delta: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]
+) -> dict[str, Shapes]:
+    for here, there, where in ((base, delta, "second"), (delta, base, "first")):
+        missing = [path for path in here if path not in there]
+        if missing:
+            raise TraceError(
+                f"{missing[0]} (and {len(missing) - 1} more) does not exist at the {where} width: base and delta "
+                "must have the same parameters; build both with the same depth and options"
+            )
+    for path, shape in base.items():
+        if len(shape) != len(delta[path]):
+            raise TraceError(
+                f"{path} has {len(shape)} axes at the first width, {shape}, and {len(delta[path])} at the second, "
+                f"{delta[path]}; only sizes may depend on the width"
+            )
+    return {
+        path: Shapes(tuple(zip(shape, delta[path], strict=True)), dtypes[path])
+        for path, shape in base.items()
+    }
+
+
+def _check_growth(shapes: Mapping[str, Shapes], where: str) -> None:
+    if not any(grows(size) for shape in shapes.values() for size in shape.dims):
+        raise TraceError(
+            f"no parameter changes its shape {where}: does build use its width argument? Nothing would be scaled"
+        )
