@@ -22,8 +22,9 @@ class Drift:
       slope: octaves per doubling of width, least squares over log2 width; NaN where an optimum is unknown.
       interval: of the slope; None where it is unknown.
       doublings: of width between the narrowest and the widest.
-      verdict: "drifts": 0 is outside the interval, and the movement over all widths is more than the tolerance.
-        "transfers": the movement is within the tolerance, and the interval excludes twice as much. Else "undecided".
+      verdict: "drifts": 0 is outside the interval, and the movement over all widths is more than the
+        tolerance. "transfers": the movement is within the tolerance, and the interval excludes twice as
+        much. Else "undecided".
       reason: why, in words, and for "undecided" what to add.
     """
 
@@ -44,7 +45,8 @@ def drift(optima: Mapping[int, Optimum], tolerance: float = 1.0, level: float = 
 
     Args:
       optima: `{width: optimum}`, two widths or more.
-      tolerance: octaves over the whole range of widths that are as good as none; one step of a grid by factor 2.
+      tolerance: octaves over the whole range of widths that are as good as none; one step of a grid by
+        factor 2.
       level: of the interval.
 
     Raises:
@@ -64,7 +66,11 @@ def drift(optima: Mapping[int, Optimum], tolerance: float = 1.0, level: float = 
     slope = _slope(widths, np.array([[optima[width].log2] for width in widths]))[0]
     if unknown:
         return Drift(
-            float(slope), None, doublings, "undecided", f"no interval at width {', '.join(unknown)}: add seeds"
+            float(slope),
+            None,
+            doublings,
+            "undecided",
+            f"no interval at width {', '.join(unknown)}: add seeds",
         )
     draws = np.stack([_draws(optima[width], index) for index, width in enumerate(widths)])
     return _judge(float(slope), _slope(widths, draws), doublings, tolerance, level)
@@ -75,8 +81,8 @@ def grid_drift(
 ) -> Drift:
     """Drift of optima that are known only as the best value of a grid, such as a published table's.
 
-    Each is taken to be uncertain by the sum of two uniform errors of half a step: the rounding to the grid, and
-    noise that moves the best value to its neighbour.
+    Each is taken to be uncertain by the sum of two uniform errors of half a step: the rounding to the grid,
+    and noise that moves the best value to its neighbour.
 
     Args:
       optima: `{width: log2 of the best grid value}`.
@@ -97,7 +103,9 @@ def grid_drift(
     errors = rng.uniform(-step / 2, step / 2, (2, len(widths), DRAWS)).sum(0)
     doublings = math.log2(widths[-1] / widths[0])
     slope = float(_slope(widths, best)[0])
-    return _judge(slope, _slope(widths, best + errors), doublings, step if tolerance is None else tolerance, level)
+    return _judge(
+        slope, _slope(widths, best + errors), doublings, step if tolerance is None else tolerance, level
+    )
 
 
 def _checked_widths(widths: Sequence[int]) -> list[int]:

@@ -77,7 +77,9 @@ def losses_by_pair(observations: Iterable[Observation]) -> dict[Pair, dict[int, 
         group = (one.recipe, one.width)
         seeds = table.setdefault(one.pair, {})
         if one.seed in seeds:
-            raise ValueError(f"observations: {one.pair} at width {one.width} comes twice with seed {one.seed}")
+            raise ValueError(
+                f"observations: {one.pair} at width {one.width} comes twice with seed {one.seed}"
+            )
         seeds[one.seed] = one.loss if math.isfinite(one.loss) else math.inf
     return table
 
@@ -119,13 +121,15 @@ def best_pair(table: Mapping[Pair, Mapping[int, float]]) -> Pair:
 
 
 def seed_noise(losses: Sequence[np.ndarray]) -> tuple[float, int]:
-    """Returns the standard deviation of one trial about its pair's and its seed's mean, and its degrees of freedom.
+    """Returns the standard deviation of one trial about its pair's and its seed's mean, and its degrees of
+    freedom.
 
-    The residual of the additive model `loss[pair, seed] = pair effect + seed effect + noise`: equal seeds share
-    initialisation and data, so what they shift together says nothing about the pairs.
+    The residual of the additive model `loss[pair, seed] = pair effect + seed effect + noise`: equal seeds
+    share initialisation and data, so what they shift together says nothing about the pairs.
 
     Args:
-      losses: per pair the losses of the same seeds, in the same order; rows with a diverged trial are left out.
+      losses: per pair the losses of the same seeds, in the same order; rows with a diverged trial are left
+        out.
     """
     rows = np.array([row for row in losses if np.isfinite(row).all()])
     if rows.ndim != 2 or min(rows.shape) < 2:
@@ -138,9 +142,9 @@ def seed_noise(losses: Sequence[np.ndarray]) -> tuple[float, int]:
 def regret(table: Mapping[Pair, Mapping[int, float]], transferred: Pair, level: float = 0.95) -> Estimate:
     """What is lost at the target by not tuning there: loss of the transferred pair minus the best pair's.
 
-    Both are means over the same seeds; the interval is `t * s * sqrt(2 / seeds)` with s from `seed_noise` over
-    all pairs that ran with every seed. The best pair is chosen from the same runs, which favours it: where
-    nothing is lost, the estimate is above 0 on average, not at 0.
+    Both are means over the same seeds; the interval is `t * s * sqrt(2 / seeds)` with s from `seed_noise`
+    over all pairs that ran with every seed. The best pair is chosen from the same runs, which favours it:
+    where nothing is lost, the estimate is above 0 on average, not at 0.
 
     Args:
       table: what `losses_by_pair` returns, for the target width.

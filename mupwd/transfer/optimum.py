@@ -19,8 +19,9 @@ class Optimum:
     Attributes:
       log2: position of the minimum of the fitted parabola; the best grid value where there is no fit.
       interval: low and high end; None where the runs cannot say.
-      edge: "low" or "high" where the best value is the grid's first or last, so that the minimum lies there or
-        beyond, "flat" where the runs near the best value do not curve upwards; None for a minimum that was fitted.
+      edge: "low" or "high" where the best value is the grid's first or last, so that the minimum lies there
+        or beyond, "flat" where the runs near the best value do not curve upwards; None for a minimum that
+        was fitted.
       best: log2 of the grid value with the lowest loss.
       noise: standard deviation of one trial about the parabola, in units of the loss; NaN where unknown.
       draws: positions that the data allow, as drawn; what intervals of drifts are computed from.
@@ -42,11 +43,12 @@ def fit_optimum(
 ) -> Optimum:
     """Fits a parabola in log2 of the hyperparameter about the best value and returns its minimum.
 
-    `loss = a x² + b x + c + (an offset per seed)`, least squares over the trials within `window` octaves of the
-    best value; `x* = -b / 2a`. The interval comes from draws of (a, b) that the residuals allow: variance from
-    the scaled inverse chi-square with the fit's degrees of freedom, coefficients from the normal about the
-    estimate, so that few trials give wide intervals (a bootstrap of the residuals is too narrow there). Residuals hold both
-    the noise between seeds and the misfit of a parabola. Draws stop one grid step beyond the grid.
+    `loss = a x² + b x + c + (an offset per seed)`, least squares over the trials within `window` octaves of
+    the best value; `x* = -b / 2a`. The interval comes from draws of (a, b) that the residuals allow:
+    variance from the scaled inverse chi-square with the fit's degrees of freedom, coefficients from the
+    normal about the estimate, so that few trials give wide intervals (a bootstrap of the residuals is too
+    narrow there). Residuals hold both the noise between seeds and the misfit of a parabola. Draws stop one
+    grid step beyond the grid.
 
     Args:
       losses: `{value: {seed: loss}}`; values are positive, diverged trials infinite or NaN.
@@ -158,4 +160,7 @@ def seed_offsets(losses: Mapping[float, Mapping[int, float]]) -> dict[int, float
     if not complete:
         return dict.fromkeys(seeds, 0.0)
     table = np.array(complete)
-    return {seed: float(offset) for seed, offset in zip(seeds, (table - table.mean(1, keepdims=True)).mean(0), strict=True)}
+    return {
+        seed: float(offset)
+        for seed, offset in zip(seeds, (table - table.mean(1, keepdims=True)).mean(0), strict=True)
+    }

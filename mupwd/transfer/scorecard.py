@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,23 @@ class Curve:
     Attributes:
       held: value of the other hyperparameter.
       losses: `{value: {seed: loss}}`; infinite where the trial diverged.
-      optimum: None where there are fewer than three values.
     """
 
     held: float
     losses: dict[float, dict[int, float]]
-    optimum: Optimum | None
+
+    @cached_property
+    def optimum(self) -> Optimum | None:
+        """The minimum of the curve; None where there are fewer than three values."""
+        return fit_optimum(self.losses) if len(self.losses) >= 3 else None
 
     @property
+    def best(self) -> float:
+        """The value with the lowest mean loss."""
+        means = self.means
+        return min(means, key=means.__getitem__)
+
+    @cached_property
     def means(self) -> dict[float, float]:
         """Mean loss per value, with what each seed adds to every value taken out."""
         offsets = seed_offsets(self.losses)
@@ -94,7 +104,9 @@ class RecipeScore:
         return max(self.widths)
 
 
-def scorecard(observations: Iterable[Observation], tuned: Mapping[str, Pair] | None = None) -> dict[str, RecipeScore]:
+def scorecard(
+    observations: Iterable[Observation], tuned: Mapping[str, Pair] | None = None
+) -> dict[str, RecipeScore]:
     """Judges each recipe of a sweep over widths: does what was tuned at the narrowest hold at the widest?
 
     Args:
@@ -105,8 +117,8 @@ def scorecard(observations: Iterable[Observation], tuned: Mapping[str, Pair] | N
       `{recipe: score}` in the order of their first observations.
 
     Raises:
-      ValueError: a recipe has fewer than two widths, the transferred pair did not run at the target, or all trials
-        that an optimum needs diverged.
+      ValueError: a recipe has fewer than two widths, the transferred pair did not run at the target, or all
+        trials that an optimum needs diverged.
     """
     recipes: dict[str, list[Observation]] = {}
     for one in observations:
@@ -161,33 +173,28 @@ def score_width(table: dict[Pair, dict[int, float]], tuned: Pair) -> WidthScore:
     rows = complete_pairs(table)
     best = best_pair(table)
     learning_rate = learning_rate_curve(table, tuned[1])
-    means = learning_rate.means
-    if not means:
+    if not learning_rate.losses:
         raise ValueError(f"scorecard: no trial with the transferred weight decay {tuned[1]:g}")
-    held = min(means, key=means.__getitem__)
     return WidthScore(
         best,
         float(rows[best].mean()),
         seed_noise(list(rows.values()))[0],
         learning_rate,
-        weight_decay_curve(table, held),
+        weight_decay_curve(table, learning_rate.best),
     )
 
 
 def learning_rate_curve(table: Mapping[Pair, dict[int, float]], weight_decay: float) -> Curve:
-    """Returns the trials at one weight decay and the optimum among them."""
-    losses = {pair[0]: seeds for pair, seeds in table.items() if pair[1] == weight_decay}
-    return Curve(weight_decay, losses, _optimum(losses))
+    """Returns the trials at one weight decay, as loss against learning rate."""
+    return Curve(weight_decay, {pair[0]: seeds for pair, seeds in table.items() if pair[1] == weight_decay})
 
 
 def weight_decay_curve(table: Mapping[Pair, dict[int, float]], learning_rate: float) -> Curve:
-    """Returns the trials at one learning rate and the optimum among them."""
-    losses = {pair[1]: seeds for pair, seeds in table.items() if pair[0] == learning_rate and pair[1] > 0}
-    return Curve(learning_rate, losses, _optimum(losses))
-
-
-def _optimum(losses: Mapping[float, Mapping[int, float]]) -> Optimum | None:
-    return fit_optimum(losses) if len(losses) >= 3 else None
+    """Returns the trials at one learning rate, as loss against weight decay; a decay of 0 has no logarithm."""
+    return Curve(
+        learning_rate,
+        {pair[1]: seeds for pair, seeds in table.items() if pair[0] == learning_rate and pair[1] > 0},
+    )
 
 
 def _drift(optima: dict[int, Optimum | None]) -> Drift | None:
@@ -230,11 +237,20 @@ def _curve_json(curve: Curve) -> dict[str, Any]:
     return {
         "held": curve.held,
         "points": [
-            {"value": value, "mean": mean, "losses": {str(s): loss for s, loss in curve.losses[value].items()}}
+            {
+                "value": value,
+                "mean": mean,
+                "losses": {str(s): loss for s, loss in curve.losses[value].items()},
+            }
             for value, mean in curve.means.items()
         ],
         "optimum": optimum
-        and {"log2": optimum.log2, "interval": optimum.interval, "edge": optimum.edge, "noise": optimum.noise},
+        and {
+            "log2": optimum.log2,
+            "interval": optimum.interval,
+            "edge": optimum.edge,
+            "noise": optimum.noise,
+        },
     }
 
 

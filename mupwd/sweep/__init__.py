@@ -1,0 +1,1 @@
+"""Sweeps: trials, their results on disk, and the studies made of them."""

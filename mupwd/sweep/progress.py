@@ -1,0 +1,123 @@
+"""How far a sweep is, and how long it will take."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+_SECONDS_BETWEEN_LINES = 20.0
+
+
+class SweepProgress:
+    """One bar over all trials with the time left; lines of text now and then where there is no terminal.
+
+    Args:
+      console: where to.
+      expected: `{width: trials}` of the whole sweep; corrected as the sweep goes on.
+      processes: that run trials at the same time.
+    """
+
+    def __init__(self, console: Console, expected: Mapping[int, int], processes: int):
+        self._console, self._processes = console, processes
+        self._expected = dict(expected)
+        self._done: dict[int, int] = defaultdict(int)
+        self._ran: dict[int, list[float]] = defaultdict(list)
+        self._measured: dict[int, float] = {}
+        self._last_line = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            disable=not console.is_terminal,
+            expand=True,
+        )
+        self._task = self._bar.add_task("trials", total=None, count="", left="")
+
+    def __enter__(self) -> SweepProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def measured(self, width: int, seconds: float) -> None:
+        """Takes in how long a trial of a width takes."""
+        if math.isfinite(seconds):
+            self._measured[width] = seconds
+
+    def known(self, wanted: Mapping[int, int]) -> None:
+        """Takes in how many trials of each width are known to be needed."""
+        for width, count in wanted.items():
+            self._expected[width] = max(self._expected.get(width, 0), count)
+        self._show("")
+
+    def found(self, width: int) -> None:
+        """Counts a trial that an earlier run finished."""
+        self._done[width] += 1
+
+    def finished(self, width: int, seconds: float, what: str) -> None:
+        """Counts a trial that ran now.
+
+        Args:
+          width: of the trial.
+          seconds: that it took.
+          what: it was.
+        """
+        self._done[width] += 1
+        self._ran[width].append(seconds)
+        self._show(what)
+
+    def complete(self) -> None:
+        """Says that no trial is left."""
+        self._expected = dict(self._done)
+        self._show("done")
+
+    def seconds_left(self) -> float | None:
+        """Returns an estimate, or None while no trial has been timed."""
+        known = {**self._measured, **{width: statistics.median(ran) for width, ran in self._ran.items()}}
+        if not known:
+            return None
+        total = 0.0
+        for width, count in self._expected.items():
+            near = min(known, key=lambda other: abs(math.log(other / width)))
+            # Between one product of matrices (width^2) and a step too small to fill the machine (width^1).
+            seconds = known[near] * (width / near) ** 1.5
+            total += max(count - self._done[width], 0) * seconds
+        return total / self._processes
+
+    def _show(self, what: str) -> None:
+        done, expected = sum(self._done.values()), sum(self._expected.values())
+        left = self.seconds_left()
+        words = "" if left is None else f"about {_duration(left)} left"
+        count = f"{done}/{expected} trials"
+        self._bar.update(
+            self._task, description=what, completed=done, total=expected, count=count, left=words
+        )
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self._console.print(", ".join(filter(None, [count, words])))
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    Example:
+      >>> _duration(75), _duration(3700)
+      ('1:15', '1:01:40')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

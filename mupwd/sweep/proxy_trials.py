@@ -1,0 +1,147 @@
+"""Trials of the proxy, one after another or several in one program."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mupwd.proxy.program import Hyper
+from mupwd.proxy.trainer import Trainer
+from mupwd.proxy.trial import train, trainer_for
+from mupwd.sweep.local import Measurement
+from mupwd.sweep.trial import LOSS, Metrics, Trial
+
+_MEASURED_SECONDS = 0.5
+_WORTH_IT = 1.25
+
+
+class ProxyTrials:
+    """Runs groups of trials of the proxy.
+
+    The trials of a group differ in learning rate, weight decay and seed only. Several run in one program by
+    `vmap`, with the losses of single runs up to rounding.
+
+    Args:
+      cache_directory: where compiled programs are kept for other processes and later runs; None: nowhere.
+    """
+
+    def __init__(self, cache_directory: Path | None = None):
+        self._cache_directory = cache_directory
+
+    def run(self, trials: Sequence[Trial]) -> list[Metrics]:
+        """Returns each trial's metrics.
+
+        Args:
+          trials: of one width, with equal hyperparameters but for learning rate and decay.
+        """
+        self._set_cache()
+        trainer = _trainer(trials[0])
+        if any(_trainer(trial) is not trainer for trial in trials):
+            raise ValueError("trials that run together may differ in learning rate, decay and seed only")
+        if len(trials) == 1 or trainer.tokens is None:
+            return [train(one.width, one.hyperparameters, one.seed, None) for one in trials]
+        return _run_together(trainer, trials)
+
+    def measure(self, trial: Trial, most: int) -> Measurement:
+        """Times some steps of one trial, then of 4, 16, ... in one program, as long as that pays.
+
+        Args:
+          trial: what to time.
+          most: trials in one program.
+        """
+        self._set_cache()
+        trainer = _trainer(trial)
+        best = Measurement(1, _seconds_per_step(trainer, trial, 1) * trainer.train.steps)
+        size = 4
+        while size <= most and trainer.tokens is not None:
+            seconds = _seconds_per_step(trainer, trial, size) * trainer.train.steps / size
+            if seconds * _WORTH_IT > best.seconds:
+                break
+            best = Measurement(size, seconds)
+            size *= 4
+        return best
+
+    def _set_cache(self) -> None:
+        if self._cache_directory is not None and jax.config.values["jax_compilation_cache_dir"] is None:
+            jax.config.update("jax_compilation_cache_dir", str(self._cache_directory))
+
+
+class _Compiled(NamedTuple):
+    init: Callable[..., Any]
+    segment: Callable[..., Any]
+    evaluate: Callable[..., Any]
+
+
+def _trainer(trial: Trial) -> Trainer:
+    return trainer_for(trial.width, trial.hyperparameters)
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(trainer: Trainer, together: bool) -> _Compiled:
+    program = trainer.program
+    if not together:
+        return _Compiled(
+            jax.jit(program.init), jax.jit(program.segment, donate_argnums=0), jax.jit(program.evaluate)
+        )
+    return _Compiled(
+        jax.jit(jax.vmap(program.init)),
+        jax.jit(jax.vmap(program.segment, in_axes=(0, 0, None, None)), donate_argnums=0),
+        jax.jit(jax.vmap(program.evaluate, in_axes=(0, None))),
+    )
+
+
+def _hypers(trials: Sequence[Trial]) -> Hyper:
+    if len(trials) == 1:
+        values = trials[0].hyperparameters
+        return Hyper.of(values["learning_rate"], values["weight_decay"], trials[0].seed)
+    return Hyper(
+        jnp.array([trial.hyperparameters["learning_rate"] for trial in trials], jnp.float32),
+        jnp.array([trial.hyperparameters["weight_decay"] for trial in trials], jnp.float32),
+        jnp.array([trial.seed for trial in trials], jnp.uint32),
+    )
+
+
+def _run_together(trainer: Trainer, trials: Sequence[Trial]) -> list[Metrics]:
+    compiled, hypers, steps = _compiled(trainer, True), _hypers(trials), trainer.train.steps
+    state = compiled.init(hypers)
+    losses = []
+    for start in range(0, steps, trainer.program.segment_steps):
+        count = min(trainer.program.segment_steps, steps - start)
+        state, metrics = compiled.segment(state, hypers, trainer.tokens, np.int32(count))
+        losses.append(metrics["train/loss"][:, :count])
+    evaluations = np.asarray(compiled.evaluate(state.params, trainer.evaluation_batches))
+    highest = trainer.train.diverged_factor * math.log(trainer.proxy.vocab_size)
+    return [
+        _metrics(curve, float(evaluation), highest)
+        for curve, evaluation in zip(np.concatenate(losses, axis=1), evaluations, strict=True)
+    ]
+
+
+def _metrics(losses: np.ndarray, evaluation: float, highest: float) -> Metrics:
+    bad = ~(losses <= highest)
+    if bad.any():
+        at = int(bad.argmax())
+        return {"status": "diverged", "step": at + 1, "train/loss": float(losses[at]), LOSS: math.nan}
+    return {"status": "finished", "step": len(losses), "train/loss": float(losses[-1]), LOSS: evaluation}
+
+
+def _seconds_per_step(trainer: Trainer, trial: Trial, size: int) -> float:
+    """Of the whole group, without compilation."""
+    compiled, hypers = _compiled(trainer, size > 1), _hypers([trial] * size)
+    count = trainer.program.segment_steps
+    state, _ = compiled.segment(compiled.init(hypers), hypers, trainer.tokens, np.int32(count))
+    jax.block_until_ready(state)
+    segments, start = 0, time.monotonic()
+    while segments < 2 or time.monotonic() - start < _MEASURED_SECONDS:
+        state, _ = compiled.segment(state, hypers, trainer.tokens, np.int32(count))
+        jax.block_until_ready(state)
+        segments += 1
+    return (time.monotonic() - start) / (segments * count)
