@@ -52,7 +52,7 @@ def _resized_containers(base: Mapping[str, Any], target: Mapping[str, Any]) -> d
     return {
         name: (len(numbers), len(new[name]))
         for name, numbers in old.items()
-        if name in new and new[name] != numbers
+        if name in new and len(new[name]) != len(numbers)
     }
 
 
@@ -158,12 +158,11 @@ def _check_depth(where: str, old: int, new: int, depth_ratio: float) -> None:
 
 def _shows_layers(base: Mapping[str, Parameter]) -> bool:
     """Whether a depth can be read off the parameters at all; one block that is looped over shows none."""
-    numbered = any(
-        p.residual and any(p.path.startswith(name) for name in repeated)
-        for repeated in [[name for name, numbers in containers(base).items() if len(numbers) > 1]]
-        for p in base.values()
+    repeated = {name for name, numbers in containers(base).items() if len(numbers) > 1}
+    inside = [p for p in base.values() if p.residual]
+    return bool(inside) and all(
+        _layer_axes(p) or any(index.container in repeated for index in indices(p.path)) for p in inside
     )
-    return numbered or any(_layer_axes(p) for p in base.values())
 
 
 def _some(paths: list[str]) -> str:

@@ -125,32 +125,38 @@ class TestLayersByIndex:
         assert list(plan) == tree(6)
 
     def test_a_block_that_is_looped_over_shows_no_depth(self):
-        block = {"block/w": parameter("block/w", "matrix", (4, 4), (8, 8), "in out", residual=True)}
-        plan = make_plan(block, {"block/w": (8, 8)}, recipe="completep", depth_ratio=4.0)
-        assert plan["block/w"].eps == 1 / 2 / 4
+        block = {
+            "block/qkv": parameter(
+                "block/qkv", "matrix", (3, 4, 4), (3, 8, 8), "stack in out", residual=True
+            ),
+            "block/norm": parameter("block/norm", "vector", (4,), (8,), "elementwise", residual=True),
+        }
+        shapes = {"block/qkv": (3, 8, 8), "block/norm": (8,)}
+        plan = make_plan(block, shapes, recipe="completep", depth_ratio=4.0)
+        assert plan["block/qkv"].eps == 1 / 2 / 4
+
+
+def stack_of_layers() -> dict[str, Parameter]:
+    axes, growing = ("stack", "in", "out"), (False, True, True)
+    up = Parameter("layers/up", "matrix", (2, 64, 64), "float32", axes, growing, residual=True)
+    return {"layers/up": up}
 
 
 class TestStackedLayers:
-    up = Parameter("layers/up", "matrix", (2, 64, 64), "float32", ("stack", "in", "out"), (False, True, True))
-
-    @property
-    def base(self) -> dict[str, Parameter]:
-        return {"layers/up": self.up}
-
     def test_the_stack_may_be_deeper(self):
-        plan = make_plan(self.base, {"layers/up": (6, 256, 256)}, depth_ratio=3.0)
+        plan = make_plan(stack_of_layers(), {"layers/up": (6, 256, 256)}, depth_ratio=3.0)
         assert (plan["layers/up"].m_in, plan["layers/up"].shape) == (4, (6, 256, 256))
 
     def test_depth_must_be_stated(self):
         refused(
-            {"layers/up": self.up},
+            stack_of_layers(),
             {"layers/up": (6, 256, 256)},
             r"layers/up, axis 0: 2 layers .* give depth_ratio=3",
         )
 
     def test_depth_must_be_what_the_shapes_say(self):
         refused(
-            {"layers/up": self.up},
+            stack_of_layers(),
             {"layers/up": (6, 256, 256)},
             "a ratio of 3, but depth_ratio=2",
             depth_ratio=2.0,
@@ -158,7 +164,7 @@ class TestStackedLayers:
 
     def test_a_stated_depth_must_be_there(self):
         refused(
-            {"layers/up": self.up},
+            stack_of_layers(),
             {"layers/up": (2, 256, 256)},
             "as many layers as the base",
             depth_ratio=2.0,
