@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import optax
 from jax.core import Tracer
 
-from mupwd.optim.checks import check_number, check_rate, check_tree, find, is_number, times
+from mupwd.optim.checks import (
+    check_number,
+    check_rate,
+    check_tree,
+    find,
+    is_number,
+    promoting_as_optax,
+    times,
+)
 from mupwd.optim.scaling import Mask, add_plan_decayed_weights, scale_by_plan_learning_rate
 from mupwd.paths import path_name
 
@@ -143,6 +151,7 @@ def scale_by_plan_adam(
         check_tree(plan, params)
         return optax.scale_by_adam(mu_dtype=mu_dtype).init(params)
 
+    @promoting_as_optax
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
@@ -151,12 +160,12 @@ def scale_by_plan_adam(
         if nesterov:
             mu_hat = jax.tree.map(
                 lambda m, g: b1 * m + (1 - b1) * g,
-                _bias_correction(mu, b1, optax.safe_increment(count)),
-                _bias_correction(updates, b1, count),
+                optax.tree.bias_correction(mu, b1, optax.safe_increment(count)),
+                optax.tree.bias_correction(updates, b1, count),
             )
         else:
-            mu_hat = _bias_correction(mu, b1, count)
-        nu_hat = _bias_correction(nu, b2, count)
+            mu_hat = optax.tree.bias_correction(mu, b1, count)
+        nu_hat = optax.tree.bias_correction(nu, b2, count)
 
         def normalise(path: Any, m: jax.Array, v: jax.Array) -> jax.Array:
             factor = find(plan, path_name(path)).eps
@@ -170,12 +179,6 @@ def scale_by_plan_adam(
     return optax.GradientTransformation(init, update)
 
 
-def _bias_correction(moment: Any, beta: Any, count: ArrayLike) -> Any:
-    # optax raises beta to the int32 count, which strict promotion refuses.
-    with jax.numpy_dtype_promotion("standard"):
-        return optax.tree.bias_correction(moment, beta, count)
-
-
 def _scaled_beta(name: str, beta: Any, ratio: float) -> Any:
     if ratio == 1:
         return beta
@@ -183,8 +186,8 @@ def _scaled_beta(name: str, beta: Any, ratio: float) -> Any:
     if not isinstance(complement, Tracer) and complement >= 1:
         raise ValueError(
             f"{name}={beta} with the plan's beta_ratio {ratio:g} asks for 1 - {name} = {complement:g}, which "
-            f"leaves no average; choose {name} above {1 - 1 / ratio:g} at the base, a smaller batch ratio, or "
-            "a recipe that leaves the betas alone"
+            f"leaves no average; choose {name} above {1 - 1 / ratio:g} at the base, a smaller batch ratio, "
+            "or a recipe that leaves the betas alone"
         )
     return 1 - complement
 

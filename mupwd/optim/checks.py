@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -108,3 +109,17 @@ def map_updates(fn: Callable[..., Any], updates: Any, *rest: Any) -> Any:
 def times(value: Any, factor: float) -> Any:
     """Multiplies by a static factor; 1 leaves the program as it is, so that base == target is exact."""
     return value if factor == 1 else value * factor
+
+
+def promoting_as_optax(update: Callable[..., Any]) -> Callable[..., Any]:
+    """Runs an update under the dtype promotion that optax's own arithmetic counts on.
+
+    Its schedules and bias correction mix the int32 step count with floats, which strict promotion refuses.
+    """
+
+    @functools.wraps(update)
+    def promoting(*args: Any, **kwargs: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return update(*args, **kwargs)
+
+    return promoting

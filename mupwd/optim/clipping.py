@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import optax
 
-from mupwd.optim.checks import check_number, check_tree, find, map_updates
+from mupwd.optim.checks import check_number, check_tree, find, map_updates, promoting_as_optax
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
@@ -52,6 +52,7 @@ def clip_by_global_norm(max_norm: ArrayLike, plan: Plan) -> optax.GradientTransf
         check_tree(plan, params)
         return optax.EmptyState()
 
+    @promoting_as_optax
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
 

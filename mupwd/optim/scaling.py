@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mupwd.optim.checks import check_rate, check_tree, find, map_updates, times
+from mupwd.optim.checks import check_rate, check_tree, find, map_updates, promoting_as_optax, times
 from mupwd.paths import named_leaves
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def scale_by_plan_learning_rate(
         check_tree(plan, params)
         return optax.scale_by_learning_rate(learning_rate).init(params)
 
+    @promoting_as_optax
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
         rate, state = _now(learning_rate, state)
@@ -107,6 +108,7 @@ def add_plan_decayed_weights(
             _covering(masked, name)
         return optax.add_decayed_weights(weight_decay).init(params)
 
+    @promoting_as_optax
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         if params is None:
             raise ValueError(

@@ -117,7 +117,7 @@ class _Functional:
         return {name: np.asarray(x) for name, x in named_leaves(self.tree[0]).items()}
 
 
-def plain() -> Toy:
+def plain(width: int = TARGET) -> Toy:
     def init(width: int) -> Any:
         keys = jax.random.split(jax.random.key(0), 3)
 
@@ -136,7 +136,7 @@ def plain() -> Toy:
         x = jnp.tanh(x @ params["hidden"]["kernel"])
         return square_error(x @ params["readout"]["kernel"], target)
 
-    params = init(TARGET)
+    params = init(width)
     return Toy("plain", params, _shapes(init(BASE)), loss, lambda tx: _Functional(params, loss, tx), _IN_OUT)
 
 
