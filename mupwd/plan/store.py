@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from mupwd.files import write_atomically
 from mupwd.plan.errors import PlanError
 from mupwd.plan.plan import ParameterPlan, Plan
 from mupwd.recipes import Powers, Recipe, Rule
@@ -38,18 +38,7 @@ def save(plan: Plan, file: str | os.PathLike[str]) -> None:
         "recipe": dataclasses.asdict(plan.rules),
         "parameters": [dataclasses.asdict(parameter) for parameter in plan.parameters],
     }
-    path = Path(file)
-    # In the same folder, since a rename is atomic only within a file system.
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(content, stream, allow_nan=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_atomically(file, json.dumps(content, allow_nan=False))
 
 
 def load(file: str | os.PathLike[str]) -> Plan:
