@@ -1,6 +1,7 @@
 """mupwd: learning rates and weight decays that transfer across width, for JAX and optax."""
 
 from mupwd.family import Family, family, family_from_shapes
+from mupwd.forward import apply_forward
 from mupwd.optim import (
     adamw,
     add_plan_decayed_weights,
@@ -17,6 +18,7 @@ __all__ = [
     "TraceError",
     "adamw",
     "add_plan_decayed_weights",
+    "apply_forward",
     "clip_by_global_norm",
     "family",
     "family_from_shapes",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mupwd.tracing.errors import TraceError
@@ -134,7 +135,7 @@ def is_array(leaf: Any) -> bool:
 
 def is_parameter(leaf: Any) -> bool:
     """Whether a leaf is something that an optimizer moves."""
-    return is_array(leaf) and jax.dtypes.issubdtype(leaf.dtype, np.inexact)
+    return is_array(leaf) and jnp.issubdtype(leaf.dtype, np.inexact)
 
 
 def _is(value: Any, module: str, name: str) -> bool:
@@ -187,4 +188,4 @@ def _haiku(transformed: Any, inputs: Sequence[Any], seed: int) -> Model:
 
 def _example(leaf: Any) -> Any:
     """linen and haiku initialise on values; zeros stand for shapes."""
-    return jax.numpy.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+    return jnp.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf

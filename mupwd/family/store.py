@@ -47,10 +47,7 @@ def load(file: str | os.PathLike[str]) -> Family:
             f"{again}"
         )
     try:
-        parameters = [
-            Parameter(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
-            for fields in content["parameters"]
-        ]
+        parameters = [_parameter(fields) for fields in content["parameters"]]
         found = Family({p.path: p for p in parameters}, content["base"], content["delta"])
         recorded = content["shape_hash"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -60,6 +57,11 @@ def load(file: str | os.PathLike[str]) -> Family:
             f"{file} was changed or damaged: its shapes do not match their recorded hash; {again}"
         )
     return found
+
+
+def _parameter(content: dict[str, Any]) -> Parameter:
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    return Parameter(**fields)
 
 
 def _shape_hash(parameters: Any) -> str:

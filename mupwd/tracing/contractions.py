@@ -6,13 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mupwd.tracing.uses import Site, contract, settle
-from mupwd.tracing.values import Label, Size, Tag, Term, Value, anonymous, grows
+from mupwd.tracing.values import Label, Product, Size, Tag, Term, Value, anonymous, grows, product
 
 Axes = Sequence[int]
 
 
-def dot(site: Site, lhs: Value, rhs: Value, contracting, batch, dims: tuple[Size, ...]) -> Value:
-    """dot_general: axes are (those of lhs, those of rhs); the result is (batch, free of lhs, free of rhs)."""
+def dot(
+    site: Site,
+    lhs: Value,
+    rhs: Value,
+    contracting: Sequence[Axes],
+    batch: Sequence[Axes],
+    dims: tuple[Size, ...],
+    *,
+    same: bool = False,
+) -> Value:
+    """dot_general: axes are (those of lhs, those of rhs); the result is (batch, free of lhs, free of rhs).
+
+    `same`: both sides are one value, whose norm this is.
+    """
     sides = []
     for value, other, c, b in ((lhs, rhs, contracting[0], batch[0]), (rhs, lhs, contracting[1], batch[1])):
         free = [i for i in range(len(value.dims)) if i not in c and i not in b]
@@ -26,11 +38,9 @@ def dot(site: Site, lhs: Value, rhs: Value, contracting, batch, dims: tuple[Size
     keys: dict[int, list] = {}
     settled = []
     for side, (value, other, c, b, _) in enumerate(sides):
-        labels: dict[int, Label] = {i: "out" for i in range(len(value.dims))}
-        labels |= {i: "in" for i in c} | {i: "batch" for i in b}
-        if value.parametric:
-            keys[side] = contract(site, side, value, labels, other)
-        elif value.pending == "lookup" and other.data and not other.terms:
+        labels: dict[int, Label] = dict.fromkeys(range(len(value.dims)), "out")
+        labels |= dict.fromkeys(c, "in") | dict.fromkeys(b, "batch")
+        if value.parametric or (value.pending == "lookup" and other.data and not other.terms):
             keys[side] = contract(site, side, value, labels, other)
         else:
             value = settle(site, value)
@@ -41,16 +51,30 @@ def dot(site: Site, lhs: Value, rhs: Value, contracting, batch, dims: tuple[Size
         parametric = side in keys and value.parametric
         tags += [_result_tag(value, i, keys.get(side, []) if parametric else None) for i in free]
     all_keys = frozenset(key for found in keys.values() for key in found)
-    over_growth = any(grows(lhs.dims[i]) for i in contracting[0])
+    size = product(lhs.dims[i] for i in contracting[0])
+    of_activations = grows(size) and not keys and not same and lhs.data and rhs.data
+    if of_activations:
+        site.record.products[site.location] = Product(
+            site.source, size, _claimed_scales(site, lhs.tail | rhs.tail)
+        )
     return Value(
         dims,
         data=True,
+        product=site.location if of_activations else None,
         tail=all_keys,
         origins=lhs.origins | rhs.origins | site.readouts(all_keys),
         grown=lhs.grown or rhs.grown or lhs.any_growth or rhs.any_growth,
-        reduced=not keys and over_growth,
+        reduced=not keys and grows(size),
         tags=tuple(tags),
     )
+
+
+def _claimed_scales(site: Site, keys: frozenset) -> float:
+    """What scaled the factors of a product scales the product, and not the parameters behind them."""
+    ratio = 1.0
+    for place, key in [entry for entry in site.record.scales if entry[1] in keys]:
+        ratio *= site.record.scales.pop((place, key))
+    return ratio
 
 
 def convolve(site: Site, lhs: Value, rhs: Value, params: Mapping, dims: tuple[Size, ...]) -> Value:
@@ -60,7 +84,8 @@ def convolve(site: Site, lhs: Value, rhs: Value, params: Mapping, dims: tuple[Si
     numbers = params["dimension_numbers"]
     out_axis, in_axis, *spatial = numbers.rhs_spec
     value = rhs
-    labels: dict[int, Label] = {out_axis: "out", in_axis: "in"} | {i: "in" for i in spatial}
+    labels: dict[int, Label] = dict.fromkeys((in_axis, *spatial), "in")
+    labels[out_axis] = "out"
     groups = (params["feature_group_count"], site.delta_params["feature_group_count"])
     if rhs.parametric and groups != (1, 1):
         # Output features enumerate (group, feature of the group); the groups are copies.
@@ -70,7 +95,7 @@ def convolve(site: Site, lhs: Value, rhs: Value, params: Mapping, dims: tuple[Si
             rhs, terms=tuple(_split_groups(term, out_axis, groups, per_group) for term in rhs.terms)
         )
         value = replace(value, dims=(*rhs.dims, per_group))
-        labels |= {out_axis: "batch", len(rhs.dims): "out"}
+        labels[out_axis], labels[len(rhs.dims)] = "batch", "out"
     keys = contract(site, 1, value, labels, lhs) if rhs.parametric else []
     if not rhs.parametric:
         rhs = settle(site, rhs)

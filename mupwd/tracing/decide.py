@@ -33,10 +33,7 @@ class _Reading:
 
 
 def decide(
-    shapes: Mapping[str, Shapes],
-    record: Record,
-    stated: Mapping[str, Parameter],
-    width_ratio: float,
+    shapes: Mapping[str, Shapes], record: Record, stated: Mapping[str, Parameter]
 ) -> dict[str, Parameter]:
     """Returns every parameter with its role.
 
@@ -44,7 +41,6 @@ def decide(
       shapes: sizes of each parameter at the two widths, in the order in which the walk numbered them.
       record: what the walk found.
       stated: parameters whose role an override gives; the walk's opinion on them is not asked.
-      width_ratio: second width over the first.
 
     Raises:
       TraceError: a parameter's uses do not decide its role, or contradict each other.
@@ -57,6 +53,7 @@ def decide(
             "normalisation (a mean over the axis), move it next to the weight that it scales, or fix it at the "
             "base width's value"
         )
+    _check_products(record)
     by_parameter: list[list[tuple[object, Use]]] = [[] for _ in shapes]
     for key, use in record.uses.items():
         by_parameter[use.param].append((key, use))
@@ -65,7 +62,7 @@ def decide(
         if path in stated:
             result[path] = stated[path]
         else:
-            result[path] = _parameter(path, shape, found, record, width_ratio)
+            result[path] = _parameter(path, shape, found, record)
     return result
 
 
@@ -107,9 +104,7 @@ def axis_words(ndim: int, key: object, use: Use, record: Record) -> tuple[str, .
     return tuple("+".join(w for w in _ORDER if w in found) or filler for found in labels)
 
 
-def _parameter(
-    path: str, shape: Shapes, found: list[tuple[object, Use]], record: Record, width_ratio: float
-) -> Parameter:
+def _parameter(path: str, shape: Shapes, found: list[tuple[object, Use]], record: Record) -> Parameter:
     strong = {use.group for _, use in found if not use.weak and use.group is not None}
     found = [(key, use) for key, use in found if not (use.weak and use.group in strong)]
     base = tuple(size[0] for size in shape.dims)
@@ -119,17 +114,17 @@ def _parameter(
 
     readings = []
     for key, use in found:
-        ratio = use.ratio * math.prod(r for (_, owner), r in record.scales.items() if owner == key)
+        ratio = use.ratio * scaled_by(key, record)
         problem = use.problem
         if math.isnan(ratio):
             problem = problem or "is scaled with the width on one path and not on another"
-        role = None if problem else _role(use, key in record.met)
-        if problem or not isinstance(role, str) or role.startswith("!"):
-            raise refusal(path, problem or str(role)[1:], use, len(base))
-        exponent = _exponent(path, ratio, width_ratio, use, len(base))
+        role, reason = _role(use, met=key in record.met)
+        if problem or role is None:
+            raise refusal(path, problem or reason, use, len(base))
+        exponent = _exponent(path, ratio, role, use, len(base))
         readings.append(_Reading(role, axis_words(len(base), key, use, record), exponent, use))
     reading, lookup_exponent = _merged(path, readings, len(base))
-    inside = [_inside(use, record) for _, use in found]
+    inside = [inside_branch(use, record) for _, use in found]
     return Parameter(
         path,
         reading.role,
@@ -144,12 +139,34 @@ def _parameter(
     )
 
 
-def _inside(use: Use, record: Record) -> bool:
-    return any(use.location[:n] in record.residual for n in range(1, len(use.location) + 1))
+def scaled_by(owner: object, record: Record) -> float:
+    """How much more the program scales a use's or a product's result at the second width."""
+    return math.prod(ratio for (_, of), ratio in record.scales.items() if of == owner)
 
 
-def _role(use: Use, met: bool) -> str:
-    """The role that one use gives; "!" and a reason where it gives none."""
+def inside_branch(use: Use, record: Record) -> bool:
+    """Whether a use lies in a residual branch."""
+    places = {use.location[:n] for n in range(1, len(use.location) + 1)}
+    return any(not places.isdisjoint(branch.equations) for branch in record.branches.values())
+
+
+def _check_products(record: Record) -> None:
+    """Logits over an axis that grows need 1/size, where models say 1/sqrt(size); we do not guess which."""
+    for location, found in record.products.items():
+        growth = found.size[1] / found.size[0]
+        ratio = found.ratio * scaled_by(location, record)
+        if not math.isclose(ratio * growth, 1.0, rel_tol=1e-3):
+            raise TraceError(
+                f"two activations are contracted at {found.source} over an axis that grows, {found.size[0]} to "
+                f"{found.size[1]} (head_dim, where these are attention's logits), and scaled by "
+                f"×{ratio:g} where muP asks for ×{1 / growth:g}. Keep head_dim fixed and let the number of "
+                "heads grow; or scale the logits by sqrt(base_head_dim) / head_dim, which equals "
+                "1 / sqrt(head_dim) at the base"
+            )
+
+
+def _role(use: Use, *, met: bool) -> tuple[Role | None, str]:
+    """The role that one use gives, or None and the reason why it gives none."""
 
     def any_growing(label: str) -> bool:
         return any(mark.label == label and mark.grows for mark in use.marks)
@@ -161,38 +178,44 @@ def _role(use: Use, met: bool) -> str:
         m.axis for m in use.marks if m.label == "out" and m.grows
     }
     if both:
-        return f"!is cut along axis {min(both)} into pieces, or merged, so that the axis is both in and out"
+        return (
+            None,
+            f"is cut along axis {min(both)} into pieces, or merged, so that the axis is both in and out",
+        )
     if any_growing("lookup") or any_growing("stack"):
-        return "!is indexed along an axis that grows (another vocabulary, growing experts or layers)"
+        return None, "is indexed along an axis that grows (another vocabulary, growing experts or layers)"
     if any_growing("batch"):
         if any_of("in") and any_of("out"):
-            return "!enumerates copies (experts, heads, groups) whose number grows with the width"
+            return None, "enumerates copies (experts, heads, groups) whose number grows with the width"
         if any_growing("in"):
-            return "!is summed over one growing axis for every position of another"
-        return "vector"
+            return None, "is summed over one growing axis for every position of another"
+        return "vector", ""
     if any_growing("in") and any_growing("out"):
-        return "matrix"
+        return "matrix", ""
     if any_growing("in"):
         if any_growing("elementwise"):
-            return "!is summed over one growing axis for every position of another"
-        return "narrow" if met else "output"
+            return None, "is summed over one growing axis for every position of another"
+        return ("narrow" if met else "output"), ""
     if any_growing("out"):
-        return "input" if use.fed_by_data else "wide"
+        return ("input" if use.fed_by_data else "wide"), ""
     if any_growing("elementwise"):
         table = use.sample or use.kind == "join" or any_of("lookup")
-        return "input" if table and use.kind in ("sum", "join") else "vector"
-    return "scalar"
+        return ("input" if table and use.kind in ("sum", "join") else "vector"), ""
+    return "scalar", ""
 
 
-def _exponent(path: str, ratio: float, width_ratio: float, use: Use, ndim: int) -> float:
+def _exponent(path: str, ratio: float, role: Role, use: Use, ndim: int) -> float:
+    """s in `m**s`, where m is the ratio that the rule of the role counts."""
     if ratio == 1.0:
         return 0.0
-    exponent = math.log(ratio) / math.log(width_ratio)
-    snapped = round(2 * exponent) / 2
+    counted = ("in",) if role in ("matrix", "narrow", "output") else ("out", "elementwise", "batch")
+    m = math.prod(mark.size[1] / mark.size[0] for mark in use.marks if mark.label in counted)
+    exponent = math.log(ratio) / math.log(m) if m > 1 else math.nan
+    snapped = round(2 * exponent) / 2 if m > 1 else math.nan
     if not math.isclose(exponent, snapped, abs_tol=1e-3):
         reason = (
-            f"is scaled by a constant that grows ×{ratio:g} while the width grows ×{width_ratio:g}: not a power "
-            "of the width that is a multiple of 1/2"
+            f"is scaled by a constant that grows ×{ratio:g} while its own axes grow ×{m:g}: not a power of the "
+            "width that is a multiple of 1/2"
         )
         raise refusal(path, reason, use, ndim)
     return snapped

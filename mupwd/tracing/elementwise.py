@@ -163,6 +163,9 @@ def _scaled(site: Site, value: Value, ratio: float, alone: bool) -> Value:
         problem = None if alone else "is scaled with the width on one path and not on another"
         terms = (replace(t, ratio=t.ratio * ratio, problem=t.problem or problem) for t in value.terms)
         return replace(value, terms=tuple(terms))
+    if value.product is not None:
+        site.record.scales[site.location, value.product] = ratio
+        return value
     if value.tail:
         for key in value.tail:
             site.record.scales[site.location, key] = ratio if alone else float("nan")
@@ -238,7 +241,7 @@ def _result(
         shell,
         origins=frozenset().union(*(v.origins for v in activations)),
         grown=any(v.grown or v.any_growth for v in activations),
-        tail=kept.tail if kept is not None and len(activations) == 1 else frozenset(),
+        tail=frozenset(),
         tags=tuple(tags),
         constant=None,
     )

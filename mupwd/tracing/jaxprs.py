@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import numpy as np
 from jax._src import source_info_util  # the public API does not give an equation's source line
+from jax.core import Tracer
 from jax.extend.core import Literal
 
 # Call-like primitives name the jaxpr of their body differently.
 _BODY_NAMES = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
-def body_of(eqn: Any) -> tuple[Any, tuple[Any, ...]] | None:
-    """Returns (open jaxpr, its constants) of a call-like equation, or None where there is no body."""
-    for name in _BODY_NAMES:
-        body = eqn.params.get(name)
-        if hasattr(body, "eqns"):
-            return opened(body)
-    return None
+def body_of(eqn: Any) -> Any | None:
+    """Returns the jaxpr, open or closed, of a call-like equation; None where there is none."""
+    return next((eqn.params[name] for name in _BODY_NAMES if hasattr(eqn.params.get(name), "eqns")), None)
 
 
 def opened(jaxpr: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -49,7 +45,7 @@ def scalar_value(value: Any) -> float | None:
     """Returns a concrete scalar as a float; None for arrays, tracers and non-numbers."""
     if isinstance(value, Literal):
         value = value.val
-    if isinstance(value, jax.core.Tracer) or np.shape(value) != ():
+    if isinstance(value, Tracer) or np.shape(value) != ():
         return None
     try:
         return float(value)

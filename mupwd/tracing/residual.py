@@ -18,23 +18,24 @@ _TRANSPARENT = {
 }
 
 
-def residual_branches(jaxpr: Any, data: Set[Any]) -> set[int]:
-    """Returns the indices of equations inside a branch `f` of some `x + f(x)`.
+def residual_branches(jaxpr: Any, data: Set[Any]) -> dict[int, tuple[int, set[int]]]:
+    """Returns, by the index of each sum `x + f(x)`, which operand `f(x)` is and the equations inside `f`.
 
     Args:
       jaxpr: an open jaxpr.
       data: its variables that are activations.
     """
     maker = {var: index for index, eqn in enumerate(jaxpr.eqns) for var in eqn.outvars}
-    inside: set[int] = set()
-    for eqn in jaxpr.eqns:
+    found: dict[int, tuple[int, set[int]]] = {}
+    for index, eqn in enumerate(jaxpr.eqns):
         operands = [v for v in eqn.invars if not isinstance(v, Literal) and v in data]
         if eqn.primitive.name not in ("add", "add_any") or len(operands) != 2:
             continue
-        for skip, branch in (operands, operands[::-1]):
-            branch_equations = _between(jaxpr, maker, data, _sources(jaxpr, maker, data, skip), branch)
-            inside |= branch_equations
-    return inside
+        for position in (0, 1):
+            skip = _sources(jaxpr, maker, data, operands[1 - position])
+            if inside := _between(jaxpr, maker, data, skip, operands[position]):
+                found[index] = (position, inside)
+    return found
 
 
 def _sources(jaxpr: Any, maker: dict, data: Set[Any], var: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mupwd.paths import path_name
@@ -14,6 +15,8 @@ from mupwd.tracing.decide import Shapes, axis_words, described, refusal
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.values import Record, Tag, Value, fresh_term
 from mupwd.tracing.walk import Walk
+
+_HOLE = object()
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Program:
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[str, ...]
     is_parameter: tuple[bool, ...]  # per input of the jaxpr
-    out_tree: Any
+    rebuilt: Callable[[Sequence[Any]], Any]  # the function's own result, from those of the jaxpr
 
 
 @dataclass(frozen=True)
@@ -46,26 +49,36 @@ class ParameterAxes:
 def program(fn: Callable[..., Any], params: Any, args: Sequence[Any]) -> Program:
     """Traces `fn(params, *args)` on abstract values; leaves that are not arrays are kept as they are."""
     leaves, treedef = jax.tree_util.tree_flatten_with_path((params, tuple(args)))
-    arrays = [i for i, (_, leaf) in enumerate(leaves) if _is_array(leaf)]
+    arrays = [i for i, (_, leaf) in enumerate(leaves) if is_array(leaf)]
     names, flags = [], []
     for i in arrays:
         path, leaf = leaves[i]
-        flags.append(path[0].idx == 0 and jax.dtypes.issubdtype(leaf.dtype, np.inexact))
+        flags.append(path[0].idx == 0 and jnp.issubdtype(leaf.dtype, np.inexact))
         if flags[-1]:
             names.append(path_name(path[1:]))
     if len(set(names)) != len(names):
         twice = next(n for n in names if names.count(n) > 1)
         raise TraceError(f"two parameters are both named {twice!r}; rename one of their keys")
 
+    shell: dict[str, Any] = {}
+
     def flat(*traced: Any) -> Any:
         whole = [leaf for _, leaf in leaves]
         for i, value in zip(arrays, traced, strict=True):
             whole[i] = value
         inner, rest = jax.tree_util.tree_unflatten(treedef, whole)
-        return [x for x in jax.tree.leaves(fn(inner, *rest)) if _is_array(x)]
+        out, out_treedef = jax.tree.flatten(fn(inner, *rest))
+        shell["treedef"] = out_treedef
+        shell["leaves"] = [_HOLE if is_array(x) else x for x in out]
+        return [x for x in out if is_array(x)]
+
+    def rebuilt(results: Sequence[Any]) -> Any:
+        found = iter(results)
+        out = [next(found) if leaf is _HOLE else leaf for leaf in shell["leaves"]]
+        return jax.tree.unflatten(shell["treedef"], out)
 
     abstract = [jax.ShapeDtypeStruct(leaves[i][1].shape, leaves[i][1].dtype) for i in arrays]
-    jaxpr, out = jax.make_jaxpr(flat, return_shape=True)(*abstract)
+    jaxpr = jax.make_jaxpr(flat)(*abstract)
     own = [a for a, flag in zip(abstract, flags, strict=True) if flag]
     return Program(
         jaxpr,
@@ -73,7 +86,7 @@ def program(fn: Callable[..., Any], params: Any, args: Sequence[Any]) -> Program
         tuple(a.shape for a in own),
         tuple(str(a.dtype) for a in own),
         tuple(flags),
-        jax.tree.structure(out),
+        rebuilt,
     )
 
 
@@ -153,5 +166,5 @@ def pair_shapes(base: Program, delta: Program) -> dict[str, Shapes]:
     }
 
 
-def _is_array(leaf: Any) -> bool:
+def is_array(leaf: Any) -> bool:
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, type)

@@ -17,7 +17,7 @@ class Site:
     source: str
     location: Location
     record: Record
-    names: Sequence[str]  # of the parameters
+    names: tuple[str, ...]  # of the parameters
     delta_params: Mapping[str, Any]  # of the same equation at the second width
 
     def add(self, slot: int, term: Term, marks: Sequence[Mark], kind: Any, **facts: Any) -> Any:

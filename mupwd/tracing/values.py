@@ -84,6 +84,7 @@ class Value:
     pending: Literal["lookup", "product"] | None = None
     group: Any = None  # the site where the pending terms arose
     tail: frozenset[Any] = frozenset()  # uses that it is still linear in
+    product: Location | None = None  # the product of activations that it is a multiple of
     origins: frozenset[Any] = frozenset()  # uses as readout that it depends on
     grown: bool = False  # depends on something that grows
     reduced: bool = False  # a statistic over a growing axis: its constants may depend on width
@@ -130,15 +131,31 @@ class Use:
         return not kept and any(mark.grows for mark in self.marks if mark.label == "in")
 
 
+class Branch(NamedTuple):
+    """A residual branch: which operand of the sum it is, and the equations inside."""
+
+    operand: int
+    equations: frozenset[Location]
+
+
+class Product(NamedTuple):
+    """Two activations contracted over an axis that grows, as attention's logits are over head_dim."""
+
+    source: str
+    size: Size
+    ratio: float = 1.0  # how much more the program scales it at the second width
+
+
 @dataclass
 class Record:
     """All that a walk finds out."""
 
     uses: dict[Any, Use] = field(default_factory=dict)
     met: set[Any] = field(default_factory=set)  # readouts whose result meets a growing axis
-    # (use, axis, whole axis or the leading part of it) -> into how many equal parts its result is cut; 0: unequal
+    # (use, axis, whether all of it or its leading part) -> into how many equal parts its result is cut; 0: unequal
     slices: dict[tuple[Any, int, bool], set[int]] = field(default_factory=dict)
-    residual: set[Location] = field(default_factory=set)  # equations inside residual branches
+    branches: dict[Location, Branch] = field(default_factory=dict)  # by the sum that ends them
+    products: dict[Location, Product] = field(default_factory=dict)  # of activations, over an axis that grows
     # (equation, use) -> how much more it scales the use's result at the second width; NaN: on one path only
     scales: dict[tuple[Location, Any], float] = field(default_factory=dict)
     constants: dict[Location, str] = field(default_factory=dict)  # width-dependent, of no known use
@@ -146,7 +163,8 @@ class Record:
     def absorb(self, other: Record) -> None:
         self.uses |= other.uses
         self.met |= other.met
-        self.residual |= other.residual
+        self.branches |= other.branches
+        self.products |= other.products
         for key, parts in other.slices.items():
             self.slices.setdefault(key, set()).update(parts)
         self.scales |= other.scales

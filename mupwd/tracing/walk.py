@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
@@ -16,7 +17,7 @@ from mupwd.tracing.errors import TraceError
 from mupwd.tracing.jaxprs import body_of, opened, scalar_value, scan_counts, source_line
 from mupwd.tracing.residual import residual_branches
 from mupwd.tracing.uses import Site, activation, meet, settle
-from mupwd.tracing.values import Location, Mark, Record, Size, Tag, Value, anonymous, grows
+from mupwd.tracing.values import Branch, Location, Mark, Record, Size, Tag, Value, anonymous, grows
 
 CALLS = {
     *("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call"),
@@ -28,7 +29,7 @@ _REDUCTIONS = {"reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_
 class Walk:
     """The walk over a pair of jaxprs of one structure; equal ones where only one width is at hand."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
 
     def run(
@@ -57,7 +58,8 @@ class Walk:
             for var, value in zip(b.outvars, results, strict=True):
                 env[var] = value
         data = {var for var, value in env.items() if value.data}
-        record.residual |= {(*location, index) for index in residual_branches(base, data)}
+        for index, (operand, inside) in residual_branches(base, data).items():
+            record.branches[*location, index] = Branch(operand, frozenset((*location, i) for i in inside))
         return [read(x, y) for x, y in zip(base.outvars, delta.outvars, strict=True)]
 
     def _structures_differ(self, base: Any, delta: Any) -> None:
@@ -83,9 +85,8 @@ class Walk:
         name = eqn.primitive.name
         dims = [_dims(b.aval, d.aval) for b, d in zip(eqn.outvars, delta.outvars, strict=True)]
         touched = any(v.data or v.terms for v in values)
-        body = body_of(eqn)
-        if name in CALLS and body is not None:
-            return self.run(*_bodies(eqn, delta), values, location, record)
+        if name in CALLS and (body := body_of(eqn)) is not None:
+            return self.run(body, body_of(delta), values, location, record)
         if name == "scan":
             return self._scan(eqn, delta, values, dims, location, record)
         if name == "while":
@@ -113,13 +114,14 @@ class Walk:
                 return [replace(v, dims=d) for v, d in zip(values, dims, strict=True)]
             case "dot_general":
                 contracting, batch = params["dimension_numbers"]
-                return [contractions.dot(site, *values, contracting, batch, out)]
+                same = eqn.invars[0] is eqn.invars[1]
+                return [contractions.dot(site, values[0], values[1], contracting, batch, out, same=same)]
             case "ragged_dot_general" | "ragged_dot":
                 return [self._ragged_dot(site, params, values, out)]
             case "conv_general_dilated":
                 if params["batch_group_count"] != 1 or values[1].data:
                     return [site.refuse(values, out, "is in a convolution that only gradients use")]
-                return [contractions.convolve(site, *values, params, out)]
+                return [contractions.convolve(site, values[0], values[1], params, out)]
             case "reduce_sum":
                 return [contractions.reduce(site, value, params["axes"], out, linear=True)]
             case _ if name in _REDUCTIONS:
@@ -138,7 +140,7 @@ class Walk:
                 return [replace(settle(site, value), dims=out, constant=None)]
             case "gather":
                 sizes = tuple(zip(params["slice_sizes"], delta.params["slice_sizes"], strict=True))
-                return [lookups.gather(site, *values, params["dimension_numbers"], sizes, out)]
+                return [lookups.gather(site, values[0], values[1], params["dimension_numbers"], sizes, out)]
             case "dynamic_slice":
                 return [lookups.dynamic_slice(site, value, values[1:], out)]
             case "concatenate":
@@ -217,7 +219,7 @@ class Walk:
     def _scan(self, eqn, delta, values, dims, location, record) -> list[Value]:
         consts, carried = scan_counts(eqn)
         lengths = (eqn.params["length"], delta.params["length"])
-        body = _bodies(eqn, delta)
+        body = (body_of(eqn), body_of(delta))
         fixed, carry, stacked = values[:consts], values[consts : consts + carried], values[consts + carried :]
         rows = [_row(v) for v in stacked]
         carry, results = self._until_stable(
@@ -280,13 +282,6 @@ class Walk:
         return merged
 
 
-def _bodies(eqn: Any, delta: Any) -> tuple[Any, Any]:
-    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        if hasattr(eqn.params.get(name), "eqns"):
-            return eqn.params[name], delta.params[name]
-    raise TraceError(f"{eqn.primitive.name} at {source_line(eqn)} has no body that can be read")
-
-
 def _dims(base: Any, delta: Any) -> tuple[Size, ...]:
     b, d = getattr(base, "shape", ()), getattr(delta, "shape", ())
     if len(b) != len(d):
@@ -303,13 +298,7 @@ def _constant(base: Any, delta: Any) -> Value:
 def _without_gradient(value: Value, aval: Any) -> Value:
     """Integers and booleans carry no gradient: what they depend on is not used through them."""
     dtype = getattr(aval, "dtype", None)
-    if dtype is None or np.dtype(np.float32) == dtype or not (value.data or value.terms):
-        return value
-    from jax import dtypes  # not at the top: only here is a dtype's kind asked for
-
-    if dtypes.issubdtype(dtype, np.inexact):
-        return value
-    if value.parametric:
+    if dtype is None or not value.data or jnp.issubdtype(dtype, np.inexact):
         return value  # quantised weights are still the weights
     return replace(value.settled(), origins=frozenset(), tail=frozenset())
 

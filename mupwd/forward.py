@@ -1,0 +1,107 @@
+"""Forward factors for a model whose code nobody may change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from mupwd.paths import named_leaves
+from mupwd.plan import Plan
+from mupwd.tracing import TraceError
+from mupwd.tracing.interpret import interpret
+from mupwd.tracing.trace import Program, is_array, program, walk
+from mupwd.tracing.values import Location, Record, Use
+
+
+def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
+    """Returns `fn` with the plan's forward factors multiplied in at the uses that the trace finds.
+
+    The product of a parameter `W` with its input becomes `plan.forward[path] · (W x)`, before any bias or
+    nonlinearity; with a depth recipe, every sum `x + f(x)` whose branch holds parameters becomes
+    `x + plan.residual_multiplier · f(x)`. The factors are numbers in the compiled program, one multiplication
+    each.
+
+    Args:
+      fn: called as `fn(params, *args, **kwargs)`, where `params` is the tree that the plan is for (or a model
+        that holds it), and the rest is data.
+      plan: of the target; in forward form, if it is to have any factors.
+
+    Returns:
+      A function of the same signature that can be jitted, differentiated and sharded; `fn` itself where there
+      is nothing to apply.
+
+    Raises:
+      TraceError: when called: a parameter with a factor is not used in a way that the factor is for, or is
+        used inside a function with a derivative of its own.
+      PlanError: when called: the parameters do not fit the plan.
+
+    Example:
+      >>> import jax.numpy as jnp, mupwd
+      >>> def build(width):
+      ...     return (lambda p, tokens: p["embed"][tokens] @ p["embed"].T), {"embed": jnp.ones((10, width))}
+      >>> made = mupwd.family(build, base=8, inputs=(jnp.zeros((4,), int),))
+      >>> plan = made.plan(32, form="forward")
+      >>> fn, params = build(32)
+      >>> float(apply_forward(fn, plan)(params, jnp.array([1]))[0, 0]), float(fn(params, jnp.array([1]))[0, 0])
+      (8.0, 32.0)
+
+    Source: the readout of Tensor Programs V, arXiv 2203.03466, table 8; residual branches of CompleteP, arXiv
+    2505.01618, table 1.
+    """
+    if not plan.forward and plan.residual_multiplier == 1.0:
+        return fn
+
+    def applied(params: Any, *args: Any, **kwargs: Any) -> Any:
+        plan.check({name: leaf for name, leaf in named_leaves(params).items() if name in plan})
+        traced = program(lambda params, args, kwargs: fn(params, *args, **kwargs), params, (args, kwargs))
+        record = walk(traced, traced)
+        results = _readout_factors(traced, record, plan)
+        operands = _branch_factors(record, plan)
+        leaves = [leaf for leaf in jax.tree.leaves((params, (args, kwargs))) if is_array(leaf)]
+        return traced.rebuilt(interpret(traced.jaxpr, leaves, results, operands))
+
+    return applied
+
+
+def _readout_factors(traced: Program, record: Record, plan: Plan) -> dict[Location, float]:
+    numbers = {name: number for number, name in enumerate(traced.names)}
+    factors: dict[Location, float] = {}
+    for path, factor in plan.forward.items():
+        if path not in numbers:
+            raise TraceError(f"{path} has a forward factor, but fn has no parameter of that name")
+        growing = {
+            axis
+            for axis, (a, b) in enumerate(zip(plan[path].shape, plan[path].base_shape, strict=True))
+            if a != b
+        }
+        uses = [use for use in record.uses.values() if use.param == numbers[path]]
+        for use in uses:
+            if use.problem:
+                raise TraceError(f"{path}: {use.problem}. Met in {use.primitive} at {use.source}")
+        readouts = {use.location for use in uses if _sums_over(use, growing)}
+        if not readouts:
+            raise TraceError(
+                f"{path} has the forward factor {factor:g}, but fn has no product that sums over the axis that "
+                f"grows (axes {sorted(growing)}); is fn the function that the family was made from?"
+            )
+        for location in readouts:
+            factors[location] = factors.get(location, 1.0) * factor
+    return factors
+
+
+def _sums_over(use: Use, growing: set[int]) -> bool:
+    labels = {mark.label for mark in use.marks if mark.axis in growing}
+    return labels == {"in"}
+
+
+def _branch_factors(record: Record, plan: Plan) -> dict[tuple[Location, int], float]:
+    if plan.residual_multiplier == 1.0:
+        return {}
+    used = {use.location[:n] for use in record.uses.values() for n in range(1, len(use.location) + 1)}
+    return {
+        (location, branch.operand): plan.residual_multiplier
+        for location, branch in record.branches.items()
+        if not branch.equations.isdisjoint(used)
+    }
