@@ -58,8 +58,8 @@ class ProxyConfig:
             _positive_integers(self, "kv_heads")
             if self.kv_groups != 1:
                 raise ValueError(
-                    f"kv_heads={self.kv_heads} and kv_groups={self.kv_groups} are both given: kv_heads fixes "
-                    "the number of key-value heads at every width, kv_groups lets it grow with width; give one"
+                    f"kv_heads={self.kv_heads} and kv_groups={self.kv_groups} are both given: kv_heads "
+                    "fixes the number of key-value heads at every width, kv_groups lets it grow; give one"
                 )
         if self.head_dim % 2:
             raise ValueError(
@@ -84,14 +84,14 @@ class ProxyConfig:
         if self.kv_heads is None:
             if heads % self.kv_groups:
                 raise ValueError(
-                    f"width {width} has {heads} heads of {self.head_dim}, which kv_groups={self.kv_groups} does "
-                    f"not divide; use a multiple of width {self.head_dim * self.kv_groups}"
+                    f"width {width} has {heads} heads of {self.head_dim}, which kv_groups={self.kv_groups} "
+                    f"does not divide; use a multiple of width {self.head_dim * self.kv_groups}"
                 )
             return heads // self.kv_groups
         if heads % self.kv_heads:
             raise ValueError(
-                f"width {width} has {heads} heads of {self.head_dim}, which kv_heads={self.kv_heads} does not "
-                f"divide; use a multiple of width {self.head_dim * self.kv_heads}"
+                f"width {width} has {heads} heads of {self.head_dim}, which kv_heads={self.kv_heads} does "
+                f"not divide; use a multiple of width {self.head_dim * self.kv_heads}"
             )
         return self.kv_heads
 
@@ -165,8 +165,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)!r}")
         if self.schedule == "wsd" and self.warmup + self.decay_fraction * self.steps > self.steps:
             raise ValueError(
-                f"warmup={self.warmup} and decay_fraction={self.decay_fraction} of steps={self.steps} overlap; "
-                "make one of them smaller"
+                f"warmup={self.warmup} and decay_fraction={self.decay_fraction} of steps={self.steps} "
+                "overlap; make one of them smaller"
             )
         if self.clip is not None:
             _positive_numbers(self, "clip")

@@ -1,13 +1,14 @@
-"""Files that are either the old version or the new one, and a full disk said in plain words."""
+"""A full disk, said in plain words."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from mupwd.files import write_atomically
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -62,15 +63,4 @@ def write_atomic(path: Path, text: str) -> None:
       OSError: it could not be written; a full disk is said so.
     """
     with explain_full_disk(path, path.name):
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        write_atomically(path, text)

@@ -74,8 +74,8 @@ def open_manifest(directory: Path, run: Mapping[str, Any]) -> bool:
         if strangers:
             raise ValueError(
                 f"directory={str(directory)!r} holds no run ({FILE_NAME} is missing) but other files "
-                f"({', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''}); give an empty or a new "
-                "directory"
+                f"({', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''}); give an empty or a "
+                "new directory"
             )
         directory.mkdir(parents=True, exist_ok=True)
         write_atomic(
@@ -86,8 +86,8 @@ def open_manifest(directory: Path, run: Mapping[str, Any]) -> bool:
     differences = _differences(found, run)
     if differences:
         raise ValueError(
-            f"directory={str(directory)!r} holds another run; give another directory, or the same configuration "
-            "to go on with it:\n" + "\n".join(differences)
+            f"directory={str(directory)!r} holds another run; give another directory, or the same "
+            "configuration to go on with it:\n" + "\n".join(differences)
         )
     return True
 

@@ -65,15 +65,16 @@ class Attention(nnx.Module):
     def __call__(self, x_NxD: Float[Array, "N D"], length: int) -> Float[Array, "N D"]:
         T, K, G, C = length, self.kv_heads, self.groups, self.config.head_dim
         B = x_NxD.shape[0] // T
-        q_BHxTxC = self.q(x_NxD).reshape(B, T, K * G, C).swapaxes(1, 2).reshape(B * K * G, T, C)
-        k_BKxTxC = self.k(x_NxD).reshape(B, T, K, C).swapaxes(1, 2).reshape(B * K, T, C)
-        v_BKxTxC = self.v(x_NxD).reshape(B, T, K, C).swapaxes(1, 2).reshape(B * K, T, C)
+        q_BxHxTxC = self.q(x_NxD).reshape(B, T, K * G, C).swapaxes(1, 2)
+        k_BxKxTxC = self.k(x_NxD).reshape(B, T, K, C).swapaxes(1, 2)
+        v_BxKxTxC = self.v(x_NxD).reshape(B, T, K, C).swapaxes(1, 2)
         if self.config.qk_norm:
-            q_BHxTxC, k_BKxTxC = self.q_norm(q_BHxTxC), self.k_norm(k_BKxTxC)
-        q_BHxTxC = rotate(q_BHxTxC, self.config.rope_theta) * C**-0.5
-        k_BKxTxC = rotate(k_BKxTxC, self.config.rope_theta)
+            q_BxHxTxC, k_BxKxTxC = self.q_norm(q_BxHxTxC), self.k_norm(k_BxKxTxC)
+        q_BxHxTxC = rotate(q_BxHxTxC, self.config.rope_theta) * C**-0.5
+        k_BxKxTxC = rotate(k_BxKxTxC, self.config.rope_theta)
         # The queries of one group meet the same keys: rows of one product instead of copies of the keys.
-        q_BKxGTxC = q_BHxTxC.reshape(B * K, G * T, C)
+        q_BKxGTxC = q_BxHxTxC.reshape(B * K, G * T, C)
+        k_BKxTxC, v_BKxTxC = k_BxKxTxC.reshape(B * K, T, C), v_BxKxTxC.reshape(B * K, T, C)
         logits_BKxGTxT = jnp.einsum("bqc,bkc->bqk", q_BKxGTxC, k_BKxTxC).astype(jnp.float32)
         mask_GTxT = np.tile(np.tri(T, dtype=bool), (G, 1))
         logits_BKxGTxT = jnp.where(mask_GTxT[None], logits_BKxGTxT, jnp.finfo(jnp.float32).min)
@@ -83,13 +84,13 @@ class Attention(nnx.Module):
         return self.o(y_NxD)
 
 
-def rotate(x_BHxTxC: Float[Array, "BH T C"], theta: float) -> Float[Array, "BH T C"]:
+def rotate(x_BxHxTxC: Float[Array, "B H T C"], theta: float) -> Float[Array, "B H T C"]:
     """Rotary position embedding of the half-split kind (GPT-NeoX, Hugging Face), at positions 0..T-1."""
-    _, T, C = x_BHxTxC.shape
+    *_, T, C = x_BxHxTxC.shape
     frequency_c = theta ** (-np.arange(0, C, 2) / C)
     angle_Txc = np.arange(T)[:, None] * frequency_c[None]
-    cos, sin = (jnp.asarray(f(angle_Txc)[None], x_BHxTxC.dtype) for f in (np.cos, np.sin))
-    first, second = x_BHxTxC[..., : C // 2], x_BHxTxC[..., C // 2 :]
+    cos, sin = (jnp.asarray(f(angle_Txc)[None, None], x_BxHxTxC.dtype) for f in (np.cos, np.sin))
+    first, second = x_BxHxTxC[..., : C // 2], x_BxHxTxC[..., C // 2 :]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
@@ -148,9 +149,8 @@ class Llama(nnx.Module):
         std = initial_std("embedding", shape, config.tied)
         self.embedding = nnx.Param(std * jax.random.normal(rngs.params(), shape))
         if config.scan:
-            self.layers: Any = nnx.vmap(lambda rngs: Block(width, config, rngs))(
-                rngs.fork(split=config.layers)
-            )
+            stacked_rngs = rngs.split(config.layers)
+            self.layers: Any = nnx.vmap(lambda rngs: Block(width, config, rngs))(stacked_rngs)
         else:
             self.layers = nnx.List([Block(width, config, rngs) for _ in range(config.layers)])
         self.norm = RMSNorm(width, config.norm_eps)

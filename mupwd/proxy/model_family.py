@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-import mupwd.family
 from mupwd.family import Family
+from mupwd.family import family as make_family
 from mupwd.proxy.config import ProxyConfig
 from mupwd.proxy.model import Llama
 
@@ -33,4 +33,4 @@ def family(config: ProxyConfig | None = None, base: int = 32, delta: int | None 
         return Llama(width, config, nnx.Rngs(seed))
 
     tokens = jax.ShapeDtypeStruct((2, 8), jnp.int32)
-    return mupwd.family.family(build, base=base, delta=delta, inputs=(tokens,))
+    return make_family(build, base=base, delta=delta, inputs=(tokens,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import weakref
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,9 +96,7 @@ class Trainer:
                 self.corpus, self.train.eval_batches, self.train.batch_size, self.train.sequence_length
             )
         )
-        self.tokens = None
-        if isinstance(self.corpus, Corpus) and not isinstance(self.corpus.train, np.memmap):
-            self.tokens = jnp.asarray(self.corpus.train)
+        self.tokens = _device_tokens(self.corpus)
 
     def run(
         self, learning_rate: float, weight_decay: float, seed: int, directory: str | Path | None = None
@@ -208,9 +207,9 @@ class Trainer:
     def _check_corpus(self) -> None:
         if self.corpus.vocab_size != self.proxy.vocab_size:
             raise ValueError(
-                f"the corpus {self.corpus.source!r} has a vocabulary of {self.corpus.vocab_size} tokens and the "
-                f"model one of {self.proxy.vocab_size}; set vocab_size={self.corpus.vocab_size}, or choose the "
-                "corpus's tokenizer to match"
+                f"the corpus {self.corpus.source!r} has a vocabulary of {self.corpus.vocab_size} tokens and "
+                f"the model one of {self.proxy.vocab_size}; set vocab_size={self.corpus.vocab_size}, or "
+                "choose the corpus's tokenizer to match"
             )
         if isinstance(self.corpus, Corpus):
             B, T = self.train.batch_size, self.train.sequence_length
@@ -236,6 +235,19 @@ class Trainer:
             "proxy": dataclasses.asdict(self.proxy),
             "train": dataclasses.asdict(self.train),
         }
+
+
+# Trainers of several widths share the text.
+_TOKENS: weakref.WeakKeyDictionary[Corpus, Array] = weakref.WeakKeyDictionary()
+
+
+def _device_tokens(corpus: Corpus | StreamedCorpus) -> Array | None:
+    """The training text on the device; None where it is too large for memory."""
+    if not isinstance(corpus, Corpus) or isinstance(corpus.train, np.memmap):
+        return None
+    if corpus not in _TOKENS:
+        _TOKENS[corpus] = jnp.asarray(corpus.train)
+    return _TOKENS[corpus]
 
 
 def _divides(every: int | None, step: int) -> bool:

@@ -1,0 +1,56 @@
+import json
+
+import pytest
+
+from mupwd.proxy.manifest import FILE_NAME, open_manifest, plan_digest, read_manifest
+from mupwd.proxy.model_family import family
+
+RUN = {"width": 32, "train": {"steps": 10, "clip": None}, "betas": (0.9, 0.95)}
+
+
+def test_a_new_directory_gets_a_manifest_and_the_same_run_finds_it(tmp_path):
+    directory = tmp_path / "a" / "b"
+    assert open_manifest(directory, RUN) is False
+    assert open_manifest(directory, RUN) is True
+    manifest = read_manifest(directory)
+    assert manifest["run"] == {"width": 32, "train": {"steps": 10, "clip": None}, "betas": [0.9, 0.95]}
+    environment = manifest["environment"]
+    assert environment["versions"]["jax"]
+    assert environment["device"]["platform"] == "cpu"
+    assert sorted(entry.name for entry in directory.iterdir()) == [FILE_NAME]
+
+
+def test_another_run_is_refused_with_the_differences(tmp_path):
+    open_manifest(tmp_path / "run", RUN)
+    with pytest.raises(ValueError, match="holds another run") as error:
+        open_manifest(tmp_path / "run", {**RUN, "width": 64, "train": {"steps": 20, "clip": None}})
+    assert str(error.value).splitlines()[1:] == [
+        "  train.steps: 10 in the directory, 20 asked for",
+        "  width: 32 in the directory, 64 asked for",
+    ]
+
+
+def test_a_directory_of_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(ValueError, match=r"holds no run .* but other files \(thesis.tex\)"):
+        open_manifest(tmp_path, RUN)
+
+
+def test_a_file_is_no_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="is a file; give the directory"):
+        open_manifest(tmp_path / "file", RUN)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", json.dumps({"schema": 99})])
+def test_a_damaged_manifest_is_refused(tmp_path, text):
+    (tmp_path / FILE_NAME).write_text(text)
+    with pytest.raises(ValueError, match=r"manifest\.json is not"):
+        open_manifest(tmp_path, RUN)
+
+
+def test_plan_digest_sees_a_rule_change_and_nothing_else():
+    plans = family(base=32)
+    assert plan_digest(plans.plan(64)) == plan_digest(plans.plan(64))
+    digests = {plan_digest(plans.plan(64, recipe=recipe)) for recipe in ("mupwd", "mup", "mup_linear", "sp")}
+    assert len(digests | {plan_digest(plans.plan(128))}) == 5
