@@ -70,9 +70,9 @@ AXES = {
     "router/weight": ("out", "in"),
     # The copies of a shared input come out free; they don't grow, so they are copies.
     "experts/up/weight": ("stack", "out", "in"),
-    "experts/up/bias": ("stack", "elementwise"),
+    "experts/up/bias": ("elementwise", "elementwise"),
     "experts/down/weight": ("stack", "out", "in"),
-    "experts/down/bias": ("stack", "elementwise"),
+    "experts/down/bias": ("elementwise", "elementwise"),
     "readout/weight": ("out", "in"),
     "readout/bias": ("elementwise",),
 }

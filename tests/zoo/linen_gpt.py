@@ -85,7 +85,7 @@ ROLES = {
 }
 AXES = {
     "embedding/embedding": ("lookup", "out"),
-    "positions/embedding": ("lookup", "out"),
+    "positions/embedding": ("lookup", "elementwise"),
     "block_0/norm_1/scale": ("elementwise",),
     "block_0/norm_1/bias": ("elementwise",),
     "block_0/query/kernel": ("in", "out", "out"),

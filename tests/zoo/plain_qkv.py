@@ -69,7 +69,7 @@ AXES = {
     "reshaped/qkv": ("in", "stack+out"),
     "reshaped/out": ("in", "out"),
     "inner/qkv": ("in", "stack", "out", "out"),
-    "inner/bias": ("stack", "elementwise", "elementwise"),
+    "inner/bias": ("elementwise", "elementwise", "elementwise"),
     "inner/out": ("in", "in", "out"),
     "head": ("in", "out"),
 }

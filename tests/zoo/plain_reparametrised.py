@@ -24,6 +24,8 @@ def forward(params, x_Bx6):
     x = x + jnp.tanh(jnp.einsum("bd,dhk->bhk", x, w_DxHxK)).reshape(x.shape)
     x = x + jax.nn.relu(x @ quantised(params["quantised"]))
     x = x + jax.nn.relu(x @ jnp.tril(params["masked"]))
+    # A gain on the features that come in, multiplied into the weight beforehand.
+    x = x + jax.nn.relu(x @ (params["smoothed"]["gain"][:, None] * params["smoothed"]["w"]))
     x = x + jnp.einsum("bd,fd->bf", x, params["scaled"]["w"] * jnp.exp(params["scaled"]["log_scale"]))
     return x @ params["head"].astype(jnp.bfloat16).astype(jnp.float32)
 
@@ -37,6 +39,7 @@ def build(width):
         "heads": (width, width // HEAD_DIM, HEAD_DIM),
         "quantised": square,
         "masked": square,
+        "smoothed": {"w": square, "gain": (width,)},
         "scaled": {"w": square, "log_scale": ()},
         "head": (width, 2),
     }
@@ -53,6 +56,8 @@ ROLES = {
     "heads": "matrix",
     "quantised": "matrix",
     "masked": "matrix",
+    "smoothed/w": "matrix",
+    "smoothed/gain": "vector",
     "scaled/w": "matrix",
     "scaled/log_scale": "scalar",
     "head": "output",
@@ -66,6 +71,8 @@ AXES = {
     "heads": ("in", "out", "out"),
     "quantised": ("in", "out"),
     "masked": ("in", "out"),
+    "smoothed/w": ("in", "out"),
+    "smoothed/gain": ("elementwise",),
     "scaled/w": ("out", "in"),
     "scaled/log_scale": (),
     "head": ("in", "out"),
