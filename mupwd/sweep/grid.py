@@ -50,3 +50,44 @@ def neighbours(values: Sequence[float], centre: float) -> tuple[float, ...]:
         raise ValueError(f"neighbours: {centre} is not one of {ordered}")
     at = ordered.index(centre)
     return tuple(ordered[max(at - 1, 0) : at + 2])
+
+
+def parse_values(name: str, text: str) -> tuple[float, ...]:
+    """Returns the values of a flag: `LOW:HIGH` by factor 2, `LOW:HIGH:FACTOR`, or `A,B,C`.
+
+    Args:
+      name: of the flag, for messages.
+      text: its value; a number is written as 0.25, 2.5e-1 or 2^-2.
+
+    Raises:
+      ValueError: it reads otherwise, or a value is not above 0; the message names the flag.
+
+    Example:
+      >>> parse_values("--weight_decays", "2^-4:2^0:4")
+      (0.0625, 0.25, 1.0)
+    """
+    try:
+        parts = text.split(":")
+        if len(parts) == 1:
+            values = tuple(_number(part) for part in text.split(","))
+        elif len(parts) in (2, 3):
+            factor = _number(parts[2]) if len(parts) == 3 else 2.0
+            values = octaves(_number(parts[0]), _number(parts[1]), math.log2(factor))
+        else:
+            raise ValueError("more than two colons")
+    except (ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{name}: expected LOW:HIGH, LOW:HIGH:FACTOR or A,B,C with numbers such as 0.25 or 2^-2, got {text!r} "
+            f"({error})"
+        ) from None
+    if min(values) <= 0:
+        raise ValueError(f"{name}: every value must be above 0, got {text!r}")
+    return values
+
+
+def _number(text: str) -> float:
+    base, power, exponent = text.strip().partition("^")
+    value = float(base) ** float(exponent) if power else float(base)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
+from mupwd.sweep.errors import TrialError
 from mupwd.sweep.trial import Metrics, Result, Train, Trial
 
 
@@ -54,10 +55,6 @@ class OneByOne:
     def measure(self, trial: Trial, most: int) -> Measurement:
         """Takes trials as long as they come: nothing is known of the model."""
         return Measurement(1, math.nan)
-
-
-class TrialError(RuntimeError):
-    """A trial raised, or the process that ran it ended."""
 
 
 class _Task(NamedTuple):

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 _SECONDS_BETWEEN_LINES = 20.0
+_ENOUGH = 5
 
 
 class SweepProgress:
@@ -86,7 +87,9 @@ class SweepProgress:
 
     def seconds_left(self) -> float | None:
         """Returns an estimate, or None while no trial has been timed."""
-        known = {**self._measured, **{width: statistics.median(ran) for width, ran in self._ran.items()}}
+        # The first trials of a width compile.
+        ran = {width: statistics.median(ran) for width, ran in self._ran.items() if len(ran) >= _ENOUGH}
+        known = {**{width: min(ran) for width, ran in self._ran.items()}, **self._measured, **ran}
         if not known:
             return None
         total = 0.0

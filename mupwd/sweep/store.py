@@ -9,14 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mupwd.proxy.disk import write_atomic
+from mupwd.sweep.errors import StoreBusyError
 from mupwd.sweep.trial import Result, Trial
 
 _DIRECTORY = "trials"
 _LOCK = ".lock"
-
-
-class StoreBusyError(RuntimeError):
-    """Another process is running trials in the same directory."""
 
 
 class Store:
@@ -56,6 +53,10 @@ class Store:
     def path(self, trial: Trial) -> Path:
         """Returns the file that holds the trial's result."""
         return self.directory / f"{trial.id}.json"
+
+    def count(self) -> int:
+        """Returns how many results there are, of whatever study."""
+        return sum(1 for _ in self.directory.glob("*.json"))
 
     def get(self, trial: Trial) -> Result | None:
         """Returns the trial's result, or None where it has none.

@@ -1,0 +1,1 @@
+"""The `mupwd` command line, one module per subcommand."""

@@ -1,0 +1,73 @@
+"""The `mupwd` command: hands over to one module per subcommand."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from absl.flags import argparse_flags
+
+from mupwd.commands import demo
+
+_DESCRIPTION = """\
+Learning rates and weight decays that hold across widths, for JAX and optax.
+
+Tune a narrow model, apply the numbers to a wide one."""
+
+_EPILOG = """\
+examples:
+  mupwd demo                     see it on real text, in minutes, on a CPU
+  mupwd plan --preset llama --base 256 --width 4096 --learning_rate 3e-3 --weight_decay 0.1
+
+'mupwd COMMAND --help' explains each command with examples."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+      argv: arguments without the program's name; those of the process by default.
+
+    Returns:
+      The exit code: 0, 2 after an error that the user can mend, 130 after Ctrl-C.
+    """
+    # Not abbreviations: a flag that is added later would change what they mean.
+    parser = argparse_flags.ArgumentParser(
+        prog="mupwd",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for module in (demo,):
+        module.add_parser(commands)
+    args = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        print(f"\nmupwd {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has seen enough; nothing is left to be flushed to it.
+        sys.stdout = None
+        return 0
+    except (ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
+        if not _is_for_the_user(error):
+            raise
+        print(f"mupwd {args.command}: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    """Whether the message is written for a person: this package's errors are, and the system's."""
+    from mupwd.sweep.errors import SweepError
+
+    if isinstance(error, ModuleNotFoundError):
+        return "pip install" in str(error)
+    return isinstance(error, ValueError | OSError | SweepError)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

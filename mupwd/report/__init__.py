@@ -1,0 +1,1 @@
+"""Reports: a scorecard as text, page and picture."""

@@ -1,0 +1,116 @@
+"""A scorecard as one self-contained page: nothing is loaded from anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import importlib.resources
+import json
+import math
+from collections.abc import Mapping
+from string import Template
+
+from mupwd.report.curves import AXES, loss_range, panels
+from mupwd.report.setting import Setting
+from mupwd.report.words import (
+    SIGNS,
+    Sentence,
+    comparison,
+    horizon_words,
+    optimum_words,
+    power,
+    sentences,
+    tuned_words,
+)
+from mupwd.transfer import RecipeScore
+
+
+def page(scores: Mapping[str, RecipeScore], setting: Setting) -> str:
+    """Returns the page.
+
+    Args:
+      scores: what `mupwd.transfer.scorecard` returns.
+      setting: how the trials were run.
+    """
+    static = importlib.resources.files("mupwd.report") / "static"
+    first = next(iter(scores.values()))
+    data = {
+        "axes": AXES,
+        "range": loss_range(scores),
+        "widths": sorted({width for score in scores.values() for width in score.widths}),
+        "base": min(first.widths),
+        "panels": [dataclasses.asdict(panel) for panel in panels(scores)],
+    }
+    return Template((static / "page.html").read_text(encoding="utf-8")).substitute(
+        base=min(first.widths),
+        target=first.target,
+        comparison="".join(_item(sentence) for sentence in comparison(scores)),
+        recipes="".join(_recipe(score, setting) for score in scores.values()),
+        setting=_setting(setting),
+        data=_script_json(data),
+        plotly=(static / "plotly-cartesian.min.js").read_text(encoding="utf-8"),
+        script=(static / "page.js").read_text(encoding="utf-8"),
+    )
+
+
+def _script_json(data: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+
+
+def _item(sentence: Sentence) -> str:
+    label = {"good": "good", "bad": "not good", "open": "open"}[sentence.mark]
+    return (
+        f'<li class="{sentence.mark}"><span class="sign" role="img" aria-label="{label}">{SIGNS[sentence.mark]}</span>'
+        f"{_powers(sentence.text)}</li>"
+    )
+
+
+def _recipe(score: RecipeScore, setting: Setting) -> str:
+    name = html.escape(score.recipe)
+    rows = "".join(
+        f"<tr><th scope=row>{width}</th><td>{_powers(optimum_words(one.learning_rate.optimum))}</td>"
+        f"<td>{_powers(optimum_words(one.weight_decay.optimum))}</td>"
+        f"<td>{_powers(power(math.log2(one.best[0])))}, {_powers(power(math.log2(one.best[1])))}</td>"
+        f"<td class=number>{one.loss:.3f}{'' if math.isnan(one.noise) else f' ± {one.noise:.3f}'}</td></tr>"
+        for width, one in score.widths.items()
+    )
+    items = "".join(_item(sentence) for sentence in sentences(score))
+    plots = "".join(f'<div class="plot" data-recipe="{name}" data-axis="{axis}"></div>' for axis in AXES)
+    return (
+        f"<section><h2>{name}</h2><p>{_powers(tuned_words(score))}.</p><ul class=findings>{items}</ul>"
+        f"<div class=plots>{plots}</div>"
+        "<div class=scroll><table><thead><tr><th scope=col>width<th scope=col>best learning rate"
+        "<th scope=col>best weight decay<th scope=col>best pair that ran<th scope=col>its loss ± noise</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div><p class=note>{_powers(horizon_words(score, setting))}.</p></section>"
+    )
+
+
+def _powers(text: str) -> str:
+    """Escapes text and raises the exponents of its powers of two."""
+    words = []
+    for word in html.escape(text).split(" "):
+        head, power_sign, exponent = word.partition("2^")
+        digits = exponent.rstrip(",.;)") if power_sign else ""
+        raised = f"2<sup>{digits.replace('-', '−')}</sup>{exponent[len(digits) :]}"
+        words.append(head + raised if power_sign else word)
+    return " ".join(words)
+
+
+def _setting(setting: Setting) -> str:
+    rows = {
+        "command": setting.command,
+        "model": setting.model,
+        "text": f"{setting.corpus}, sha256 {setting.corpus_sha256}",
+        "length": f"{setting.steps:,} steps of {setting.tokens:,} tokens",
+        "trials": f"{setting.trials}, seeds {', '.join(map(str, setting.seeds))}; "
+        f"{setting.trial_seconds / 60:.1f} minutes of trials",
+        **{key.replace("_", " "): _plain(value) for key, value in setting.environment.items()},
+    }
+    return "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in rows.items())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {one}" for key, one in value.items() if one is not None)
+    return str(value)

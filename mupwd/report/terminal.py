@@ -1,0 +1,78 @@
+"""A scorecard as text in a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mupwd.report.setting import Setting
+from mupwd.report.words import (
+    SIGNS,
+    Sentence,
+    comparison,
+    horizon_words,
+    optimum_words,
+    power,
+    sentences,
+    tuned_words,
+)
+from mupwd.transfer import RecipeScore
+
+_STYLES = {"good": "green", "bad": "red", "open": "yellow"}
+
+
+def print_scorecard(console: Console, scores: Mapping[str, RecipeScore], setting: Setting) -> None:
+    """Prints the optima per width, their drift and the regret of every recipe.
+
+    Args:
+      console: where to.
+      scores: what `mupwd.transfer.scorecard` returns.
+      setting: how the trials were run.
+    """
+    for score in scores.values():
+        console.print()
+        console.print(f"[bold]{escape(score.recipe)}[/bold]  {tuned_words(score)}", highlight=False, soft_wrap=True)
+        console.print(f"  {horizon_words(score, setting)}", highlight=False, soft_wrap=True)
+        console.print(_table(score))
+        for sentence in sentences(score):
+            _print(console, sentence)
+    console.print()
+    for sentence in comparison(scores):
+        _print(console, sentence)
+    console.print(
+        "Losses are nats per token of held-out text; [low, high] are 95% intervals. The optimum at a width is a "
+        "parabola's minimum in log2, weight decay at that width's own best learning rate.",
+        style="dim",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _table(score: RecipeScore) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), header_style="dim")
+    table.add_column("width", justify="right")
+    table.add_column("best learning rate")
+    table.add_column("best weight decay")
+    table.add_column("best pair that ran")
+    table.add_column("its loss ± noise", justify="right")
+    for width, one in score.widths.items():
+        noise = f"{one.loss:.3f} ± {one.noise:.3f}" if one.noise == one.noise else f"{one.loss:.3f}"
+        table.add_row(
+            str(width),
+            escape(optimum_words(one.learning_rate.optimum)),
+            escape(optimum_words(one.weight_decay.optimum)),
+            f"{power(math.log2(one.best[0]))}, {power(math.log2(one.best[1]))}",
+            noise,
+        )
+    return table
+
+
+def _print(console: Console, sentence: Sentence) -> None:
+    sign = f"[{_STYLES[sentence.mark]}]{SIGNS[sentence.mark]}[/]"
+    console.print(f"  {sign} {escape(sentence.text)}", highlight=False, soft_wrap=True)
+
+

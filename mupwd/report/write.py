@@ -1,0 +1,47 @@
+"""The files of a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from mupwd.proxy.disk import explain_full_disk, write_atomic
+from mupwd.report.figure import write_figure
+from mupwd.report.page import page
+from mupwd.report.setting import Setting
+from mupwd.transfer import RecipeScore, as_json
+
+
+def write_report(directory: Path, scores: Mapping[str, RecipeScore], setting: Setting) -> list[Path]:
+    """Writes summary.json, curves.png and index.html and returns their paths.
+
+    Args:
+      directory: where to; it exists.
+      scores: what `mupwd.transfer.scorecard` returns.
+      setting: how the trials were run.
+
+    Raises:
+      OSError: a file could not be written; a full disk is said so.
+    """
+    files = [directory / name for name in ("index.html", "curves.png", "summary.json")]
+    write_atomic(files[0], page(scores, setting))
+    with explain_full_disk(files[1], files[1].name):
+        # Drawn aside and renamed: a kill must not leave half a picture.
+        drawn = directory / ".curves.png"
+        write_figure(drawn, scores, f"{setting.model}, {setting.steps:,} steps of {setting.tokens:,} tokens")
+        drawn.replace(files[1])
+    summary = {"setting": setting.as_json(), "recipes": as_json(scores)}
+    write_atomic(files[2], json.dumps(_finite(summary), indent=1) + "\n")
+    return files
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN and no infinity: they become strings."""
+    if isinstance(value, dict):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    return value
