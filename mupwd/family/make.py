@@ -74,7 +74,7 @@ def family(
     shapes = pair_shapes_checked(*programs)
     _check_growth(shapes, f"between base={base} and delta={delta}")
     stated = stated_parameters(overrides or {}, shapes)
-    parameters = decide(shapes, walk(*programs), stated)
+    parameters = decide(shapes, walk(*programs), stated, delta / base)
     return Family(parameters, base, delta, source)
 
 

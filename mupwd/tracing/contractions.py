@@ -94,7 +94,9 @@ def convolve(site: Site, lhs: Value, rhs: Value, params: Mapping, dims: tuple[Si
         value = replace(
             rhs, terms=tuple(_split_groups(term, out_axis, groups, per_group) for term in rhs.terms)
         )
-        value = replace(value, dims=(*rhs.dims, per_group))
+        sizes = [*rhs.dims, per_group]
+        sizes[out_axis] = groups
+        value = replace(value, dims=tuple(sizes))
         labels[out_axis], labels[len(rhs.dims)] = "batch", "out"
     keys = contract(site, 1, value, labels, lhs) if rhs.parametric else []
     if not rhs.parametric:
@@ -142,7 +144,8 @@ def reduce(site: Site, value: Value, axes: Axes, dims: tuple[Size, ...], *, line
         value,
         dims=dims,
         terms=terms,
-        tail=value.tail if linear else frozenset(),
+        # What follows a mean is the mean's own 1/size, not a scale of the product before it.
+        tail=value.tail if linear and not over_growth else frozenset(),
         reduced=value.reduced or over_growth,
         tags=tuple(value.tag(i) for i in kept) if value.data else (),
         constant=None,

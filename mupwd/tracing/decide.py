@@ -33,7 +33,7 @@ class _Reading:
 
 
 def decide(
-    shapes: Mapping[str, Shapes], record: Record, stated: Mapping[str, Parameter]
+    shapes: Mapping[str, Shapes], record: Record, stated: Mapping[str, Parameter], width_ratio: float
 ) -> dict[str, Parameter]:
     """Returns every parameter with its role.
 
@@ -41,6 +41,7 @@ def decide(
       shapes: sizes of each parameter at the two widths, in the order in which the walk numbered them.
       record: what the walk found.
       stated: parameters whose role an override gives; the walk's opinion on them is not asked.
+      width_ratio: second width over the first.
 
     Raises:
       TraceError: a parameter's uses do not decide its role, or contradict each other.
@@ -62,7 +63,7 @@ def decide(
         if path in stated:
             result[path] = stated[path]
         else:
-            result[path] = _parameter(path, shape, found, record)
+            result[path] = _parameter(path, shape, found, record, width_ratio)
     return result
 
 
@@ -100,11 +101,18 @@ def axis_words(ndim: int, key: object, use: Use, record: Record) -> tuple[str, .
         before_all = growing_out and growing_in and axis < min(growing_in) and axis < min(growing_out)
         if mark is not None and not mark.grows and before_all:
             labels[axis] = {"stack"}
+    for axis, found in enumerate(labels):  # an axis of size 1 says nothing beside one that has a size
+        sized = {m.label for m in use.marks if m.axis == axis and m.size != (1, 1)}
+        trivial = {m.label for m in use.marks if m.axis == axis} - sized
+        if sized:
+            found -= trivial
     filler = "stack" if contracted or kept else "elementwise"
     return tuple("+".join(w for w in _ORDER if w in found) or filler for found in labels)
 
 
-def _parameter(path: str, shape: Shapes, found: list[tuple[object, Use]], record: Record) -> Parameter:
+def _parameter(
+    path: str, shape: Shapes, found: list[tuple[object, Use]], record: Record, width_ratio: float
+) -> Parameter:
     strong = {use.group for _, use in found if not use.weak and use.group is not None}
     found = [(key, use) for key, use in found if not (use.weak and use.group in strong)]
     base = tuple(size[0] for size in shape.dims)
@@ -121,7 +129,7 @@ def _parameter(path: str, shape: Shapes, found: list[tuple[object, Use]], record
         role, reason = _role(use, met=key in record.met)
         if problem or role is None:
             raise refusal(path, problem or reason, use, len(base))
-        exponent = _exponent(path, ratio, role, use, len(base))
+        exponent = _exponent(path, ratio, role, use, len(base), width_ratio)
         readings.append(_Reading(role, axis_words(len(base), key, use, record), exponent, use))
     reading, lookup_exponent = _merged(path, readings, len(base))
     inside = [inside_branch(use, record) for _, use in found]
@@ -204,14 +212,15 @@ def _role(use: Use, *, met: bool) -> tuple[Role | None, str]:
     return "scalar", ""
 
 
-def _exponent(path: str, ratio: float, role: Role, use: Use, ndim: int) -> float:
-    """s in `m**s`, where m is the ratio that the rule of the role counts."""
+def _exponent(path: str, ratio: float, role: Role, use: Use, ndim: int, width_ratio: float) -> float:
+    """s in `m**s`, where m is the ratio that the rule of the role counts; the width's own for a scalar."""
     if ratio == 1.0:
         return 0.0
     counted = ("in",) if role in ("matrix", "narrow", "output") else ("out", "elementwise", "batch")
     m = math.prod(mark.size[1] / mark.size[0] for mark in use.marks if mark.label in counted)
-    exponent = math.log(ratio) / math.log(m) if m > 1 else math.nan
-    snapped = round(2 * exponent) / 2 if m > 1 else math.nan
+    m = m if m > 1 else width_ratio
+    exponent = math.log(ratio) / math.log(m)
+    snapped = round(2 * exponent) / 2
     if not math.isclose(exponent, snapped, abs_tol=1e-3):
         reason = (
             f"is scaled by a constant that grows ×{ratio:g} while its own axes grow ×{m:g}: not a power of the "

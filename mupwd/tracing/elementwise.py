@@ -143,15 +143,17 @@ def _folded(site: Site, op: str, values: list[Value]) -> tuple[float, float] | N
 
 
 def _stretched(value: Value, dims: tuple[Size, ...]) -> Value:
-    """A scalar operand, as the array that it stands for."""
-    if value.dims or not dims:
+    """A scalar operand, or one with axes of size 1, as the array that it stands for."""
+    if value.dims == dims:
         return value
-    return replace(
-        value,
-        dims=dims,
-        terms=tuple(replace(t, axes=tuple(anonymous(size) for size in dims)) for t in value.terms),
-        tags=(Tag(uniform=True),) * len(dims) if value.data else (),
+    whole = value.dims or ((1, 1),) * len(dims)
+    kept = [old == new for old, new in zip(whole, dims, strict=True)]
+    terms = tuple(
+        replace(t, axes=tuple(t.axes[i] if kept[i] else anonymous(size) for i, size in enumerate(dims)))
+        for t in value.terms
     )
+    tags = tuple(value.tag(i) if kept[i] and value.dims else Tag(uniform=True) for i in range(len(dims)))
+    return replace(value, dims=dims, terms=terms, tags=tags if value.data else ())
 
 
 def _scaled(site: Site, value: Value, ratio: float, alone: bool) -> Value:

@@ -13,6 +13,7 @@ import numpy as np
 from mupwd.paths import path_name
 from mupwd.tracing.decide import Shapes, axis_words, described, refusal
 from mupwd.tracing.errors import TraceError
+from mupwd.tracing.uses import Site, settle
 from mupwd.tracing.values import Record, Tag, Value, fresh_term
 from mupwd.tracing.walk import Walk
 
@@ -113,7 +114,9 @@ def walk(base: Program, delta: Program) -> Record:
         else:
             values.append(Value(dims, data=True, tags=(Tag(sample=True),) * len(dims)))
     record = Record()
-    Walk(base.names).run(base.jaxpr, delta.jaxpr, values, (), record)
+    results = Walk(base.names).run(base.jaxpr, delta.jaxpr, values, (), record)
+    for value in results:
+        settle(Site("return", "the function's result", ("result",), record, base.names, {}), value)
     return record
 
 
