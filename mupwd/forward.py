@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from mupwd.paths import named_leaves
+from mupwd.paths import map_named
 from mupwd.plan import Plan
 from mupwd.tracing import TraceError
 from mupwd.tracing.interpret import interpret
@@ -54,7 +54,8 @@ def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
         return fn
 
     def applied(params: Any, *args: Any, **kwargs: Any) -> Any:
-        plan.check({name: leaf for name, leaf in named_leaves(params).items() if name in plan})
+        # None is an empty tree: what the model holds besides the plan's parameters is not checked.
+        plan.check(map_named(lambda name, leaf: leaf if name in plan else None, params))
         traced = program(lambda params, args, kwargs: fn(params, *args, **kwargs), params, (args, kwargs))
         record = walk(traced, traced)
         results = _readout_factors(traced, record, plan)
