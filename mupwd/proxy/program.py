@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from mupwd.forward import apply_forward
 from mupwd.optim import adamw, clip_by_global_norm
 from mupwd.paths import map_named, named_leaves
 from mupwd.plan import Plan
@@ -89,9 +90,13 @@ class Program:
         self._shape = schedule_shape(train)
         self._graphdef, state = nnx.split(nnx.eval_shape(lambda: Llama(width, proxy, nnx.Rngs(0))))
         plan.check(nnx.to_pure_dict(state))
+        self._logits = apply_forward(self._model_logits, plan)
 
     def logits(self, params: Any, tokens_BxT: Int[Array, "B T"]) -> Float[Array, "B T V"]:
-        """Returns the model's logits."""
+        """Returns the model's logits, with the plan's forward factors in."""
+        return self._logits(params, tokens_BxT)
+
+    def _model_logits(self, params: Any, tokens_BxT: Int[Array, "B T"]) -> Float[Array, "B T V"]:
         return nnx.merge(self._graphdef, nnx.State(params))(tokens_BxT)
 
     def loss(self, params: Any, batch_BxT1: Int[Array, "B T+1"]) -> Float[Array, ""]:

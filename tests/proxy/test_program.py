@@ -141,6 +141,40 @@ def test_initial_values_at_the_target_follow_the_rule():
         assert float(jnp.std(leaves[path])) == pytest.approx(expected, rel=0.05), path
 
 
+@pytest.mark.parametrize(("recipe", "ratios"), [("mupwd", {}), ("completep", {"depth_ratio": 4.0})])
+def test_forward_and_folded_forms_train_the_same(recipe, ratios, tokens):
+    losses = []
+    for form in ("forward", "folded"):
+        plan = family(PROXY, base=32).plan(64, recipe=recipe, form=form, **ratios)
+        program = Program(64, PROXY, TRAIN, plan)
+        _, metrics = jax.jit(program.segment)(program.init(HYPER), HYPER, tokens, 4)
+        losses.append(metrics)
+    for name in ("train/loss", "train/grad_norm"):
+        np.testing.assert_allclose(losses[0][name], losses[1][name], rtol=1e-4)
+
+
+def test_a_tied_readout_gets_its_factor():
+    tied = ProxyConfig(layers=1, tied=True)
+    program = Program(128, tied, TRAIN, family(tied, base=32).plan(128, form="forward"))
+    params = program.init(HYPER).params
+    some = jnp.zeros((1, 8), jnp.int32)
+    np.testing.assert_allclose(
+        4 * program.logits(params, some), program._model_logits(params, some), rtol=1e-5
+    )
+
+
+def test_residual_branches_get_the_factor_of_a_depth_recipe():
+    deep = family(PROXY, base=32).plan(32, recipe="completep", depth_ratio=4.0)
+    programs = [Program(32, PROXY, TRAIN, p) for p in (deep, family(PROXY, base=32).plan(32))]
+    params = programs[1].init(HYPER).params
+    some = jnp.zeros((1, 8), jnp.int32)
+    silent = {**params, "layers": jax.tree.map(jnp.zeros_like, params["layers"])}
+    logits, without = (program.logits(params, some) for program in programs)
+    # Nothing but the branches is multiplied.
+    np.testing.assert_allclose(*(program.logits(silent, some) for program in programs), rtol=1e-6)
+    assert not np.allclose(logits, without, rtol=1e-2)
+
+
 def test_sp_leaves_the_model_s_own_initial_values():
     plan = family(PROXY, base=32).plan(64, recipe="sp")
     own = family(PROXY, base=32).plan(64, recipe="mupwd")
