@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from mupwd.family.models import mutable_state, restore_state
 from mupwd.paths import map_named
 from mupwd.plan import Plan
 from mupwd.tracing import TraceError
@@ -56,12 +57,17 @@ def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
     def applied(params: Any, *args: Any, **kwargs: Any) -> Any:
         # None is an empty tree: what the model holds besides the plan's parameters is not checked.
         plan.check(map_named(lambda name, leaf: leaf if name in plan else None, params))
-        traced = program(lambda params, args, kwargs: fn(params, *args, **kwargs), params, (args, kwargs))
+        def with_state(params: Any, args: Any, kwargs: Any) -> Any:
+            return fn(params, *args, **kwargs), mutable_state(params)
+
+        traced = program(with_state, params, (args, kwargs))
         record = walk(traced, traced)
         results = _readout_factors(traced, record, plan)
         operands = _branch_factors(record, plan)
         leaves = [leaf for leaf in jax.tree.leaves((params, (args, kwargs))) if is_array(leaf)]
-        return traced.rebuilt(interpret(traced.jaxpr, leaves, results, operands))
+        out, state = traced.rebuilt(interpret(traced.jaxpr, leaves, results, operands))
+        restore_state(params, state)
+        return out
 
     return applied
 

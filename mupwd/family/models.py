@@ -128,6 +128,23 @@ def parameters_of(target: Any) -> Any:
     return target
 
 
+def mutable_state(model: Any) -> Any:
+    """What an nnx model may change in a call (random streams, running statistics); None for all else."""
+    if not _is(model, "flax.nnx", "Module"):
+        return None
+    from flax import nnx
+
+    return nnx.state(model, nnx.Not(nnx.Param))
+
+
+def restore_state(model: Any, state: Any) -> None:
+    """Writes what `mutable_state` gave, after a call on a copy, back into the model."""
+    if state is not None:
+        from flax import nnx
+
+        nnx.update(model, state)
+
+
 def is_array(leaf: Any) -> bool:
     """Whether a leaf is an array or stands for one."""
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, type)
