@@ -57,6 +57,7 @@ def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
     def applied(params: Any, *args: Any, **kwargs: Any) -> Any:
         # None is an empty tree: what the model holds besides the plan's parameters is not checked.
         plan.check(map_named(lambda name, leaf: leaf if name in plan else None, params))
+
         def with_state(params: Any, args: Any, kwargs: Any) -> Any:
             return fn(params, *args, **kwargs), mutable_state(params)
 

@@ -175,23 +175,12 @@ class Plan(Mapping[str, ParameterPlan]):
         Raises:
           PlanError: a path is unknown, or a shape is not the target's.
         """
-        self.check_shapes({path: np.shape(leaf) for path, leaf in named_leaves(params).items()})
-
-    def check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Does what `check` does, from shapes by path.
-
-        Args:
-          shapes: of any subset of the plan's parameters.
-
-        Raises:
-          PlanError: a path is unknown, or a shape is not the target's.
-        """
         unknown: list[str] = []
         different: list[str] = []
-        for path, shape in shapes.items():
+        for path, leaf in named_leaves(params).items():
             if path not in self._by_path:
                 unknown.append(path)
-            elif tuple(shape) != self._by_path[path].shape:
+            elif (shape := tuple(np.shape(leaf))) != self._by_path[path].shape:
                 different.append(f"{path}: {shape}, in the plan {self._by_path[path].shape}")
         if different:
             raise PlanError(
