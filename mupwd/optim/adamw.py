@@ -88,8 +88,15 @@ def adamw(
       PlanError: (from `init`) the parameters do not fit the plan.
 
     Example:
-      >>> tx = mupwd.adamw(3e-3, family.plan(4096), weight_decay=0.1)  # doctest: +SKIP
-      >>> state = tx.init(params)  # doctest: +SKIP
+      >>> import jax, jax.numpy as jnp, mupwd
+      >>> shapes = lambda d: {"kernel": jnp.ones((d, d))}
+      >>> family = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"kernel": "in out"})
+      >>> params = shapes(32)
+      >>> plan = family.plan(params)
+      >>> tx = mupwd.adamw(1e-2, plan, weight_decay=0.1)
+      >>> updates, state = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+      >>> print(f"{updates['kernel'][0, 0]:.1e}")  # 1e-2 · 0.1, times 1/4 and 2 at m = 4
+      -5.0e-04
 
     References:
       Loshchilov and Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101 (independent decay is
@@ -141,6 +148,15 @@ def scale_by_plan_adam(
     Raises:
       ValueError: a scaled `1 - beta` reaches 1.
       PlanError: (from `init`) the parameters do not fit the plan.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, mupwd
+      >>> shapes = lambda d: {"kernel": jnp.ones((d, d))}
+      >>> family = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"kernel": "in out"})
+      >>> params = shapes(32)
+      >>> plan = family.plan(params)
+      >>> tx = mupwd.optim.scale_by_plan_adam(plan, eps=1e-8)  # 1e-8 / 4 for this kernel
+      >>> updates, state = tx.update(params, tx.init(params))
     """
     b1 = _scaled_beta("b1", b1, plan.beta_ratio)
     b2 = _scaled_beta("b2", b2, plan.beta_ratio)

@@ -41,7 +41,14 @@ def clip_by_global_norm(max_norm: ArrayLike, plan: Plan) -> optax.GradientTransf
       PlanError: (from `init`) the parameters do not fit the plan.
 
     Example:
-      >>> tx = optax.chain(clip_by_global_norm(1.0, plan), adamw(3e-3, plan))  # doctest: +SKIP
+      >>> import jax.numpy as jnp, mupwd
+      >>> shapes = lambda d: {"readout": jnp.zeros((d, 2))}
+      >>> family = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"readout": "output: in out"})
+      >>> plan = family.plan(shapes(32))
+      >>> gradients = {"readout": jnp.zeros((32, 2)).at[0, 0].set(8.0)}
+      >>> updates, _ = mupwd.clip_by_global_norm(1.0, plan).update(gradients, ())
+      >>> print(updates["readout"][0, 0])  # its norm counts as 8 / 4
+      4.0
 
     References:
       Pascanu et al., "On the difficulty of training Recurrent Neural Networks", arXiv 1211.5063.

@@ -42,7 +42,15 @@ def scale_by_plan_learning_rate(
       PlanError: (from `init`) the parameters do not fit the plan.
 
     Example:
-      >>> tx = optax.chain(optax.scale_by_adam(), scale_by_plan_learning_rate(1e-3, plan))  # doctest: +SKIP
+      >>> import jax, jax.numpy as jnp, mupwd
+      >>> shapes = lambda d: {"kernel": jnp.ones((d, d))}
+      >>> family = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"kernel": "in out"})
+      >>> params = shapes(32)
+      >>> plan = family.plan(params)
+      >>> tx = mupwd.scale_by_plan_learning_rate(1e-2, plan)
+      >>> updates, _ = tx.update(params, tx.init(params))
+      >>> print(f"{updates['kernel'][0, 0]:.4f}")  # times 1/4 at m = 4
+      -0.0025
     """
     check_rate("learning_rate", learning_rate)
     sign = -1 if flip_sign else 1
@@ -92,11 +100,15 @@ def add_plan_decayed_weights(
       PlanError: (from `init`) the parameters do not fit the plan.
 
     Example:
-      >>> tx = optax.chain(
-      ...     optax.scale_by_lion(),
-      ...     add_plan_decayed_weights(0.1, plan),
-      ...     scale_by_plan_learning_rate(1e-4, plan),
-      ... )  # doctest: +SKIP
+      >>> import jax, jax.numpy as jnp, mupwd
+      >>> shapes = lambda d: {"kernel": jnp.ones((d, d))}
+      >>> family = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"kernel": "in out"})
+      >>> params = shapes(32)
+      >>> plan = family.plan(params)
+      >>> tx = mupwd.add_plan_decayed_weights(0.1, plan)
+      >>> updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+      >>> print(f"{updates['kernel'][0, 0]:.1f}")  # times 2 at m = 4
+      0.2
     """
     check_rate("weight_decay", weight_decay)
     mask_of = _masker(mask, plan)
