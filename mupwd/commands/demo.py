@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shlex
 import sys
@@ -60,7 +59,9 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="default: runs/demo")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="default: runs/demo"
+    )
     parser.add_argument("--quick", action="store_true", help="short runs and a small grid")
     parser.add_argument("--seed", type=int, default=0, help="first seed (default: 0)")
     study = parser.add_argument_group("the study")
@@ -71,13 +72,17 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     study.add_argument("--weight_decays", metavar="VALUES", help="coupled (default: 2^-6:2^0:4)")
     study.add_argument("--steps", type=int, help="of each run (default: 500; quick: 100)")
     model = parser.add_argument_group("the model and its data")
-    model.add_argument("--corpus", default="stdlib", metavar="SPEC", help="stdlib, a text file or folder, or a .bin file")
+    model.add_argument(
+        "--corpus", default="stdlib", metavar="SPEC", help="stdlib, a text file or folder, or a .bin file"
+    )
     model.add_argument("--layers", type=int, default=2, help="default: 2")
     model.add_argument("--batch_size", type=int, default=16, help="sequences in a step (default: 16)")
     model.add_argument("--sequence_length", type=int, default=64, help="tokens in a sequence (default: 64)")
     machine = parser.add_argument_group("the machine")
     machine.add_argument(
-        "--processes", type=int, help="trials at the same time (default: one per core on CPU, at most 8; else 1)"
+        "--processes",
+        type=int,
+        help="trials at the same time (default: one per core on CPU, at most 8; else 1)",
     )
 
 
@@ -99,7 +104,9 @@ def run(args: argparse.Namespace) -> int:
     setting = _setting(args, study, corpus, len(results), sum(result.seconds for result in results))
     print_scorecard(console, scores, setting)
     files = write_report(args.out, scores, setting)
-    console.print(f"\n{len(results)} trials, {(time.monotonic() - start) / 60:.1f} minutes now. Written:", style="dim")
+    console.print(
+        f"\n{len(results)} trials, {(time.monotonic() - start) / 60:.1f} minutes now. Written:", style="dim"
+    )
     for file in files:
         console.print(f"  {file}", soft_wrap=True, highlight=False)
     return 0
@@ -176,7 +183,9 @@ def _corpus(args: argparse.Namespace) -> Corpus:
         raise ValueError(f"--corpus {args.corpus}: the study reads its text from memory; give files")
     # What is wrong with the numbers is to be said now, not by the first trial.
     ProxyConfig(layers=args.layers)
-    TrainConfig(steps=args.steps or 100, warmup=0, batch_size=args.batch_size, sequence_length=args.sequence_length)
+    TrainConfig(
+        steps=args.steps or 100, warmup=0, batch_size=args.batch_size, sequence_length=args.sequence_length
+    )
     return read
 
 
@@ -225,7 +234,8 @@ def _notice_changes(directory: Path, console: Any) -> None:
     for key in ("python", "versions", "device", "git_revision"):
         if then.get(key) != now[key]:
             console.print(
-                f"notice: {directory} was started with another {key.replace('_', ' ')} ({then.get(key)}, now {now[key]}); "
+                f"notice: {directory} was started with another {key.replace('_', ' ')} ({then.get(key)}, now "
+                f"{now[key]}); "
                 "finished trials are kept",
                 soft_wrap=True,
                 highlight=False,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from absl.flags import argparse_flags
 
-from mupwd.commands import demo
+from mupwd.commands import demo, plan
 
 _DESCRIPTION = """\
 Learning rates and weight decays that hold across widths, for JAX and optax.
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for module in (demo,):
+    for module in (demo, plan):
         module.add_parser(commands)
     args = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     try:

@@ -76,7 +76,9 @@ def loss_range(scores: Mapping[str, RecipeScore]) -> tuple[float, float]:
         for score in scores.values()
         for one in score.widths.values()
     ]
-    transferred = [loss for score in scores.values() for loss in score.transferred.values() if math.isfinite(loss)]
+    transferred = [
+        loss for score in scores.values() for loss in score.transferred.values() if math.isfinite(loss)
+    ]
     lowest, highest = min(map(min, means)), max([*map(min, means), *transferred])
     span = max(highest - lowest, 0.05)
     return lowest - 0.06 * span, highest + _HEADROOM * span

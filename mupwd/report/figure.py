@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,9 +68,11 @@ def _draw(axes: Axes, panel: Panel, low: float, high: float) -> None:
                 linewidth=1.4,
             )
     axes.axvline(panel.tuned, color="0.4", linestyle="--", linewidth=1, label="tuned at the base")
+    every = [x for line in panel.lines for x in line.x]
+    axes.set_xlim(min(every) - 0.3, max(every) + 0.3)
     axes.set_ylim(low - 0.04 * (high - low), high)
     axes.set_title(f"{panel.recipe}: loss against {AXES[panel.axis]}", fontsize=10)
-    ticks = sorted({math.floor(x) for line in panel.lines for x in line.x})
+    ticks = sorted({round(x) for x in every})
     axes.set_xticks(ticks, [f"$2^{{{tick}}}$" for tick in ticks])
     axes.set_xlabel(f"{AXES[panel.axis]} at the base")
     if panel.axis == "learning_rate":

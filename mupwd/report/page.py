@@ -16,10 +16,13 @@ from mupwd.report.words import (
     SIGNS,
     Sentence,
     comparison,
+    estimate_words,
     horizon_words,
     optimum_words,
     power,
+    regret_words,
     sentences,
+    short_drift,
     tuned_words,
 )
 from mupwd.transfer import RecipeScore
@@ -44,6 +47,7 @@ def page(scores: Mapping[str, RecipeScore], setting: Setting) -> str:
     return Template((static / "page.html").read_text(encoding="utf-8")).substitute(
         base=min(first.widths),
         target=first.target,
+        verdict=_verdict(scores),
         comparison="".join(_item(sentence) for sentence in comparison(scores)),
         recipes="".join(_recipe(score, setting) for score in scores.values()),
         setting=_setting(setting),
@@ -59,31 +63,57 @@ def _script_json(data: object) -> str:
 
 
 def _item(sentence: Sentence) -> str:
-    label = {"good": "good", "bad": "not good", "open": "open"}[sentence.mark]
-    return (
-        f'<li class="{sentence.mark}"><span class="sign" role="img" aria-label="{label}">{SIGNS[sentence.mark]}</span>'
-        f"{_powers(sentence.text)}</li>"
+    return f'<li class="{sentence.mark}">{_sign(sentence)}{_powers(sentence.text)}</li>'
+
+
+def _verdict(scores: Mapping[str, RecipeScore]) -> str:
+    """One row per recipe: what stays, and what not staying costs."""
+    rows = "".join(
+        f'<tr><th scope="row"><a href="#{html.escape(score.recipe)}">{html.escape(score.recipe)}</a></th>'
+        f"{_cell(short_drift(score.learning_rate_drift))}{_cell(short_drift(score.weight_decay_drift))}"
+        f"{_cell(Sentence(regret_words(score).mark, estimate_words(score.regret)))}</tr>"
+        for score in scores.values()
     )
+    target = next(iter(scores.values())).target
+    return (
+        '<table class="verdict"><thead><tr><th scope="col">recipe</th><th scope="col">best learning rate</th>'
+        '<th scope="col">best weight decay</th>'
+        f'<th scope="col">loss above the best at width {target}</th></tr></thead><tbody>{rows}</tbody></table>'
+    )
+
+
+def _cell(sentence: Sentence) -> str:
+    return f'<td class="{sentence.mark}">{_sign(sentence)}{_powers(sentence.text)}</td>'
+
+
+def _sign(sentence: Sentence) -> str:
+    label = {"good": "good", "bad": "not good", "open": "open"}[sentence.mark]
+    return f'<span class="sign" role="img" aria-label="{label}">{SIGNS[sentence.mark]}</span>'
 
 
 def _recipe(score: RecipeScore, setting: Setting) -> str:
     name = html.escape(score.recipe)
     rows = "".join(
-        f"<tr><th scope=row>{width}</th><td>{_powers(optimum_words(one.learning_rate.optimum))}</td>"
+        f'<tr><th scope="row">{width}</th><td>{_powers(optimum_words(one.learning_rate.optimum))}</td>'
         f"<td>{_powers(optimum_words(one.weight_decay.optimum))}</td>"
         f"<td>{_powers(power(math.log2(one.best[0])))}, {_powers(power(math.log2(one.best[1])))}</td>"
-        f"<td class=number>{one.loss:.3f}{'' if math.isnan(one.noise) else f' ± {one.noise:.3f}'}</td></tr>"
+        f'<td class="number">{one.loss:.3f}{_noise(one.noise)}</td></tr>'
         for width, one in score.widths.items()
     )
     items = "".join(_item(sentence) for sentence in sentences(score))
     plots = "".join(f'<div class="plot" data-recipe="{name}" data-axis="{axis}"></div>' for axis in AXES)
     return (
-        f"<section><h2>{name}</h2><p>{_powers(tuned_words(score))}.</p><ul class=findings>{items}</ul>"
-        f"<div class=plots>{plots}</div>"
-        "<div class=scroll><table><thead><tr><th scope=col>width<th scope=col>best learning rate"
-        "<th scope=col>best weight decay<th scope=col>best pair that ran<th scope=col>its loss ± noise</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div><p class=note>{_powers(horizon_words(score, setting))}.</p></section>"
+        f'<section id="{name}"><h2>{name}</h2><p>{_powers(tuned_words(score))}.</p><ul class="findings">{items}</ul>'
+        f'<div class="plots">{plots}</div>'
+        '<div class="scroll"><table><thead><tr><th scope="col">width</th><th scope="col">best learning rate</th>'
+        '<th scope="col">best weight decay</th><th scope="col">best pair that ran</th>'
+        '<th scope="col" class="number">its loss ± noise</th></tr></thead>'
+        f'<tbody>{rows}</tbody></table></div><p class="note">{_powers(horizon_words(score, setting))}.</p></section>'
     )
+
+
+def _noise(noise: float) -> str:
+    return "" if math.isnan(noise) else f" ± {noise:.3f}"
 
 
 def _powers(text: str) -> str:

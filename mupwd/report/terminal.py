@@ -35,9 +35,11 @@ def print_scorecard(console: Console, scores: Mapping[str, RecipeScore], setting
     """
     for score in scores.values():
         console.print()
-        console.print(f"[bold]{escape(score.recipe)}[/bold]  {tuned_words(score)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"[bold]{escape(score.recipe)}[/bold]  {tuned_words(score)}", highlight=False, soft_wrap=True
+        )
         console.print(f"  {horizon_words(score, setting)}", highlight=False, soft_wrap=True)
-        console.print(_table(score))
+        console.print(_table(score), soft_wrap=True)
         for sentence in sentences(score):
             _print(console, sentence)
     console.print()
@@ -53,12 +55,12 @@ def print_scorecard(console: Console, scores: Mapping[str, RecipeScore], setting
 
 
 def _table(score: RecipeScore) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1), header_style="dim")
     table.add_column("width", justify="right")
-    table.add_column("best learning rate")
-    table.add_column("best weight decay")
-    table.add_column("best pair that ran")
-    table.add_column("its loss ± noise", justify="right")
+    table.add_column("best learning rate", no_wrap=True)
+    table.add_column("best weight decay", no_wrap=True)
+    table.add_column("best that ran", no_wrap=True)
+    table.add_column("its loss ± noise", justify="right", no_wrap=True)
     for width, one in score.widths.items():
         noise = f"{one.loss:.3f} ± {one.noise:.3f}" if one.noise == one.noise else f"{one.loss:.3f}"
         table.add_row(
@@ -74,5 +76,3 @@ def _table(score: RecipeScore) -> Table:
 def _print(console: Console, sentence: Sentence) -> None:
     sign = f"[{_STYLES[sentence.mark]}]{SIGNS[sentence.mark]}[/]"
     console.print(f"  {sign} {escape(sentence.text)}", highlight=False, soft_wrap=True)
-
-

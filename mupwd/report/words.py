@@ -26,10 +26,10 @@ def power(log2: float) -> str:
     """Returns a value as a power of two.
 
     Example:
-      >>> power(-5.0), power(-5.13)
-      ('2^-5', '2^-5.1')
+      >>> power(-5.0), power(-5.126)
+      ('2^-5', '2^-5.13')
     """
-    return f"2^{round(log2, 1):g}"
+    return f"2^{round(log2, 2):g}"
 
 
 def optimum_words(optimum: Optimum | None) -> str:
@@ -38,8 +38,8 @@ def optimum_words(optimum: Optimum | None) -> str:
         return "not measured"
     if optimum.edge in ("low", "high"):
         sign, word = ("≤", "lower") if optimum.edge == "low" else ("≥", "higher")
-        return f"{sign} {power(optimum.best)} (edge of the grid; go {word})"
-    interval = "" if optimum.interval is None else f" [{optimum.interval[0]:.1f}, {optimum.interval[1]:.1f}]"
+        return f"{sign} {power(optimum.best)}, the grid's edge: go {word}"
+    interval = "" if optimum.interval is None else f" [{optimum.interval[0]:.2f}, {optimum.interval[1]:.2f}]"
     return f"{power(optimum.log2)}{interval}" + (" (flat)" if optimum.edge == "flat" else "")
 
 
@@ -49,6 +49,16 @@ def estimate_words(estimate: Estimate, signed: bool = False) -> str:
     if estimate.interval is None:
         return f"{number} (one seed: noise unknown)"
     return f"{number} [{estimate.interval[0]:+.3f}, {estimate.interval[1]:+.3f}]"
+
+
+def short_drift(drift: Drift | None) -> Sentence:
+    """Returns what became of an optimum in a few words."""
+    if drift is None or drift.interval is None:
+        return Sentence("open", "undecided")
+    number = f"{drift.slope:+.2f} octaves per doubling"
+    mark: dict[str, Mark] = {"transfers": "good", "drifts": "bad", "undecided": "open"}
+    word = {"transfers": "stays", "drifts": "drifts", "undecided": "undecided"}[drift.verdict]
+    return Sentence(mark[drift.verdict], f"{word} ({number})")
 
 
 def drift_words(what: str, drift: Drift | None) -> Sentence:

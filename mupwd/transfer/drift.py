@@ -55,10 +55,9 @@ def drift(optima: Mapping[int, Optimum], tolerance: float = 1.0, level: float = 
     widths = _checked_widths(list(optima))
     doublings = math.log2(widths[-1] / widths[0])
     edges = [
-        f"at width {width} the best value, 2^{optima[width].best:g}, is the {'lowest' if side == 'low' else 'highest'} of "
-        f"the grid: extend it to {'lower' if side == 'low' else 'higher'} values"
-        for width in widths
-        if (side := optima[width].edge) in ("low", "high")
+        f"at width {', '.join(at)} the best value is the {name} of the grid: extend it to {more} ones"
+        for side, name, more in (("low", "lowest", "lower"), ("high", "highest", "higher"))
+        if (at := [str(width) for width in widths if optima[width].edge == side])
     ]
     if edges:
         return Drift(math.nan, None, doublings, "undecided", "; ".join(edges))

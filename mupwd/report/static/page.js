@@ -13,7 +13,7 @@ const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 const theme = () => root.dataset.theme || (prefersDark.matches ? "dark" : "light");
 const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 const colour = (width) => colours[theme()][data.widths.indexOf(width) % colours.light.length];
-const power = (x) => "2<sup>" + String(Math.round(x * 10) / 10).replace("-", "−") + "</sup>";
+const power = (x) => "2<sup>" + String(Math.round(x * 100) / 100).replace("-", "−") + "</sup>";
 
 function traces(panel) {
   const [low, high] = data.range;
@@ -21,16 +21,20 @@ function traces(panel) {
   for (const line of panel.lines) {
     if (hidden.has(line.width)) continue;
     const rank = data.widths.indexOf(line.width);
-    const y = line.y.map((v) => (v === null ? high : Math.min(v, high)));
+    const gone = line.x.filter((_, i) => line.y[i] === null);
     out.push({
-      x: line.x, y, mode: "lines+markers", name: "width " + line.width,
+      x: gone, y: gone.map(() => high), mode: "markers", cliponaxis: false,
+      marker: { color: colour(line.width), size: 10, symbol: "x-thin-open", line: { width: 2 } },
+      hovertemplate: "width " + line.width + ": diverged at %{x}<extra></extra>",
+    });
+    out.push({
+      x: line.x, y: line.y, mode: "lines+markers", name: "width " + line.width,
       line: { color: colour(line.width), width: 2 },
       marker: {
-        color: colour(line.width), size: line.y.map((v) => (v === null ? 10 : 8)),
-        symbol: line.y.map((v) => (v === null ? "x-thin-open" : symbols[rank % symbols.length])),
+        color: colour(line.width), size: 8, opacity: 1, symbol: symbols[rank % symbols.length],
       },
       text: line.y.map((v, i) =>
-        (v === null ? "diverged" : v.toFixed(4)) + " at " + power(line.x[i]) + ", " +
+        (v === null ? "" : v.toFixed(4)) + " at " + power(line.x[i]) + ", " +
         line.seeds[i] + (line.seeds[i] === 1 ? " seed" : " seeds")),
       hovertemplate: "width " + line.width + ": %{text}<extra></extra>",
     });
@@ -98,3 +102,5 @@ document.getElementById("theme").addEventListener("click", () => {
 });
 prefersDark.addEventListener("change", draw);
 draw();
+// Text settles after the first drawing (fonts, scroll bars), and with it the room for the plots.
+requestAnimationFrame(() => document.querySelectorAll(".plot").forEach((plot) => Plotly.Plots.resize(plot)));
