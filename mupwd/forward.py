@@ -21,7 +21,8 @@ def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
 
     The product of a parameter `W` with its input becomes `plan.forward[path] · (W x)`, before any bias or
     nonlinearity; with a depth recipe, every sum `x + f(x)` whose branch holds parameters becomes
-    `x + plan.residual_multiplier · f(x)`. The factors are numbers in the compiled program, one multiplication
+    `x + plan.residual_multiplier · f(x)`. Where head_dim grows, attention's logits are scaled by
+    `sqrt(base_head_dim) / head_dim` in all. The factors are numbers in the compiled program, one multiplication
     each.
 
     Args:
@@ -51,7 +52,7 @@ def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
     Source: the readout of Tensor Programs V, arXiv 2203.03466, table 8; residual branches of CompleteP, arXiv
     2505.01618, table 1.
     """
-    if not plan.forward and plan.residual_multiplier == 1.0:
+    if not plan.forward and not plan.logits and plan.residual_multiplier == 1.0:
         return fn
 
     def applied(params: Any, *args: Any, **kwargs: Any) -> Any:
@@ -63,7 +64,7 @@ def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
 
         traced = program(with_state, params, (args, kwargs))
         record = walk(traced, traced)
-        results = _readout_factors(traced, record, plan)
+        results = _readout_factors(traced, record, plan) | _logit_factors(record, plan)
         operands = _branch_factors(record, plan)
         leaves = [leaf for leaf in jax.tree.leaves((params, (args, kwargs))) if is_array(leaf)]
         out, state = traced.rebuilt(interpret(traced.jaxpr, leaves, results, operands))
@@ -97,6 +98,25 @@ def _readout_factors(traced: Program, record: Record, plan: Plan) -> dict[Locati
         for location in readouts:
             factors[location] = factors.get(location, 1.0) * factor
     return factors
+
+
+def _logit_factors(record: Record, plan: Plan) -> dict[Location, float]:
+    factors = {}
+    for logits in plan.logits:
+        found = [
+            (location, product)
+            for location, product in record.products.items()
+            if (product.source, product.axes) == (logits.source, logits.axes)
+        ]
+        if not found:
+            raise TraceError(
+                f"the plan scales the logits at {logits.source}, but fn has no product of activations there; is fn the "
+                "function that the family was made from, in the same file?"
+            )
+        for location, product in found:
+            exponent = (plan.rules.logits or 0.0) - logits.exponent
+            factors[location] = (product.size[0] / logits.size) ** exponent
+    return {location: factor for location, factor in factors.items() if factor != 1.0}
 
 
 def _sums_over(use: Use, growing: set[int]) -> bool:

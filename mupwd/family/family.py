@@ -17,7 +17,7 @@ from mupwd.paths import map_named, named_leaves
 from mupwd.plan import Form, Plan, make_plan
 from mupwd.recipes import Recipe
 from mupwd.tracing.errors import TraceError
-from mupwd.tracing.roles import Parameter
+from mupwd.tracing.roles import Logits, Parameter
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ class Family:
       parameters: what is known of every parameter, by path; shapes are the base's.
       base: the width that is tuned; None where the family was made from shapes.
       delta: the second width that was compared.
+      logits: products of activations over an axis that grows: attention's, where head_dim grows.
       source: how its models are built; None for a family that was loaded or made from shapes.
     """
 
     parameters: Mapping[str, Parameter]
     base: int | None
     delta: int | None
+    logits: tuple[Logits, ...] = ()
     source: Source | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def plan(
@@ -89,6 +91,7 @@ class Family:
             depth_ratio=depth_ratio,
             batch_ratio=batch_ratio,
             token_ratio=token_ratio,
+            logits=self.logits,
         )
 
     def init(self, width: int, seed: int = 0, *, plan: Plan | None = None) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from mupwd.family.family import Family
 from mupwd.family.models import Source, is_parameter, parameters_of
 from mupwd.paths import named_leaves
-from mupwd.tracing.decide import Shapes, decide
+from mupwd.tracing.decide import Shapes, decide, logits
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.overrides import stated_parameters
 from mupwd.tracing.roles import Parameter
@@ -74,8 +74,9 @@ def family(
     shapes = pair_shapes_checked(*programs)
     _check_growth(shapes, f"between base={base} and delta={delta}")
     stated = stated_parameters(overrides or {}, shapes)
-    parameters = decide(shapes, walk(*programs), stated, delta / base)
-    return Family(parameters, base, delta, source)
+    record = walk(*programs)
+    parameters = decide(shapes, record, stated, delta / base)
+    return Family(parameters, base, delta, logits(record), source)
 
 
 def family_from_shapes(base_params: Any, delta_params: Any, *, axes: Mapping[str, Any]) -> Family:

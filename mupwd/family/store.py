@@ -12,7 +12,7 @@ from typing import Any
 from mupwd.family.family import Family
 from mupwd.files import write_atomically
 from mupwd.tracing.errors import TraceError
-from mupwd.tracing.roles import Parameter
+from mupwd.tracing.roles import Logits, Parameter
 
 _FORMAT = "mupwd family"
 _VERSION = 1
@@ -28,6 +28,7 @@ def save(family: Family, file: str | os.PathLike[str]) -> None:
         "base": family.base,
         "delta": family.delta,
         "parameters": parameters,
+        "logits": [dataclasses.asdict(found) for found in family.logits],
     }
     write_atomically(file, json.dumps(content, allow_nan=False))
 
@@ -48,7 +49,8 @@ def load(file: str | os.PathLike[str]) -> Family:
         )
     try:
         parameters = [_parameter(fields) for fields in content["parameters"]]
-        found = Family({p.path: p for p in parameters}, content["base"], content["delta"])
+        logits = tuple(Logits(**found) for found in content["logits"])
+        found = Family({p.path: p for p in parameters}, content["base"], content["delta"], logits)
         recorded = content["shape_hash"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise TraceError(f"{file} is damaged: {type(error).__name__}: {error}; {again}") from error

@@ -16,7 +16,7 @@ import numpy as np
 from mupwd.paths import named_leaves
 from mupwd.plan.errors import PlanError
 from mupwd.recipes import Recipe
-from mupwd.tracing.roles import Parameter, Role
+from mupwd.tracing.roles import Logits, Parameter, Role
 
 Form = Literal["folded", "forward"]
 _MOST_DIFFERENCES_SHOWN = 5
@@ -108,6 +108,7 @@ class Plan(Mapping[str, ParameterPlan]):
       beta_ratio: factor on `1 - beta` of both of Adam's moments.
       residual_multiplier: factor that the model must apply to the output of each residual branch.
       parameters: in the order of the target's own tree.
+      logits: products of activations whose scale is not the recipe's: `apply_forward` multiplies them.
     """
 
     rules: Recipe
@@ -120,6 +121,7 @@ class Plan(Mapping[str, ParameterPlan]):
     beta_ratio: float
     residual_multiplier: float
     parameters: tuple[ParameterPlan, ...]
+    logits: tuple[Logits, ...] = ()
 
     @cached_property
     def _by_path(self) -> dict[str, ParameterPlan]:
@@ -136,7 +138,7 @@ class Plan(Mapping[str, ParameterPlan]):
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.rules, self.form, self.base, self.width, self.parameters))
+        return hash((self.rules, self.form, self.base, self.width, self.parameters, self.logits))
 
     def __hash__(self) -> int:
         # Cached: jit hashes its static arguments at every call.

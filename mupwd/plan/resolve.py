@@ -11,7 +11,7 @@ from mupwd.plan.errors import PlanError
 from mupwd.plan.match import match
 from mupwd.plan.plan import Form, ParameterPlan, Plan
 from mupwd.recipes import Recipe, Rule
-from mupwd.tracing.roles import Parameter
+from mupwd.tracing.roles import Logits, Parameter
 
 
 def make_plan(
@@ -25,6 +25,7 @@ def make_plan(
     depth_ratio: float = 1.0,
     batch_ratio: float = 1.0,
     token_ratio: float = 1.0,
+    logits: Sequence[Logits] = (),
 ) -> Plan:
     """Applies a recipe to the parameters of a family at a target's shapes.
 
@@ -43,13 +44,14 @@ def make_plan(
       depth_ratio: number of layers, target / base; needed where it differs.
       batch_ratio: batch size, target / base.
       token_ratio: training tokens, target / base.
+      logits: products of activations over an axis that grows, where the family has any.
 
     Returns:
       The plan, in the order of `shapes`.
 
     Raises:
       PlanError: shapes that do not fit the family, a ratio that isn't positive and finite, a tied parameter
-        in folded form, decay patterns that do not match exactly one each, or a depth recipe for a deeper
+        or logits over a growing head_dim in folded form, decay patterns that do not match exactly one each, or a depth recipe for a deeper
         model in which no residual branch is known.
       ValueError: a recipe that doesn't exist.
 
@@ -77,6 +79,9 @@ def make_plan(
             "be inside one: make the family from the model's function (shapes alone do not show branches), "
             "or use a recipe without depth"
         )
+    wrong = tuple(found for found in logits if rules.logits not in (None, found.exponent))
+    if wrong and form == "folded":
+        raise PlanError(_logits_in_folded_form(wrong[0], rules))
     run = {"batch": float(batch_ratio), "tokens": float(token_ratio)}
     plans = tuple(
         _parameter_plan(parameter, tuple(shapes[path]), rules, form, float(depth_ratio), run)
@@ -93,6 +98,7 @@ def make_plan(
         beta_ratio=rules.one_minus_beta.value(**run),
         residual_multiplier=rules.residual.value(depth=float(depth_ratio), **run),
         parameters=plans,
+        logits=wrong,
     )
 
 
@@ -185,6 +191,17 @@ def _check_patterns(recipe: Recipe, parameters: Iterable[Parameter]) -> None:
             f"no pattern of {recipe.name} matches {missing[0]} (and {len(missing) - 1} more matrix or narrow "
             "parameters); add a pattern with its exponent"
         )
+
+
+def _logits_in_folded_form(found: Logits, rules: Recipe) -> str:
+    return (
+        f"two activations are contracted at {found.source} over an axis that grows with the width (head_dim, where "
+        f"these are attention's logits; {found.size} at the base), and scaled by its size to the power "
+        f"{found.exponent:g} where {rules.name} asks for {rules.logits:g}. Three ways out: (1) keep head_dim fixed and "
+        "let the number of heads grow; (2) scale the logits by sqrt(base_head_dim) / head_dim in the model, which "
+        "equals 1 / sqrt(head_dim) at the base; (3) plan with form='forward' and call mupwd.apply_forward(fn, plan) in "
+        "the place of fn."
+    )
 
 
 def _tied_in_folded_form(path: str) -> str:

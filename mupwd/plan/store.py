@@ -12,7 +12,7 @@ from mupwd.files import write_atomically
 from mupwd.plan.errors import PlanError
 from mupwd.plan.plan import ParameterPlan, Plan
 from mupwd.recipes import Powers, Recipe, Rule
-from mupwd.tracing.roles import Parameter
+from mupwd.tracing.roles import Logits, Parameter
 
 _FORMAT = "mupwd plan"
 _VERSION = 1
@@ -36,6 +36,7 @@ def save(plan: Plan, file: str | os.PathLike[str]) -> None:
         "shape_hash": plan.shape_hash,
         **{name: getattr(plan, name) for name in _PLAIN_FIELDS},
         "recipe": dataclasses.asdict(plan.rules),
+        "logits": [dataclasses.asdict(found) for found in plan.logits],
         "parameters": [dataclasses.asdict(parameter) for parameter in plan.parameters],
     }
     write_atomically(file, json.dumps(content, allow_nan=False))
@@ -61,6 +62,7 @@ def load(file: str | os.PathLike[str]) -> Plan:
         plan = Plan(
             rules=_recipe(content["recipe"]),
             parameters=tuple(_parameter_plan(parameter) for parameter in content["parameters"]),
+            logits=tuple(Logits(**found) for found in content["logits"]),
             **{name: content[name] for name in _PLAIN_FIELDS},
         )
         recorded = content["shape_hash"]

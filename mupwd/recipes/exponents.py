@@ -103,6 +103,8 @@ class Recipe:
       matrix, narrow, input, output, wide, vector, scalar, tied, unused: the rule of each role.
       residual: factor on the output of each residual branch (its `depth` exponent is minus the alpha of the
         depth recipes).
+      logits: exponent of head_dim in the scale of attention's logits, where head_dim grows; None leaves them
+        as the model has them.
       one_minus_beta: factor on `1 - beta` of Adam's moments.
       decay_exponents: `(pattern, exponent)` pairs; where there are any, the `m_in` exponent of the weight
         decay of every matrix and narrow parameter comes from the one pattern that fully matches its path.
@@ -128,6 +130,7 @@ class Recipe:
     tied: Rule
     unused: Rule = Rule()
     residual: Powers = ONE
+    logits: float | None = -1.0
     one_minus_beta: Powers = ONE
     decay_exponents: tuple[tuple[str, float], ...] = ()
 

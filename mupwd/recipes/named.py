@@ -209,6 +209,7 @@ _RECIPES = {
             scalar=_PLAIN,
             tied=_PLAIN,
             unused=_PLAIN,
+            logits=None,
         ),
     )
 }

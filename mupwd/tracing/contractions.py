@@ -52,15 +52,18 @@ def dot(
         tags += [_result_tag(value, i, keys.get(side, []) if parametric else None) for i in free]
     all_keys = frozenset(key for found in keys.values() for key in found)
     size = product(lhs.dims[i] for i in contracting[0])
-    of_activations = grows(size) and not keys and not same and lhs.data and rhs.data
+    of_activations = not keys and not same and lhs.data and rhs.data
     if of_activations:
         site.record.products[site.location] = Product(
-            site.source, size, _claimed_scales(site, lhs.tail | rhs.tail)
+            site.source,
+            str((contracting, batch)),
+            size,
+            _claimed_scales(site, lhs.tail | rhs.tail) if grows(size) else 1.0,
         )
     return Value(
         dims,
         data=True,
-        product=site.location if of_activations else None,
+        product=site.location if of_activations and grows(size) else None,
         tail=all_keys,
         origins=lhs.origins | rhs.origins | site.readouts(all_keys),
         grown=lhs.grown or rhs.grown or lhs.any_growth or rhs.any_growth,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mupwd.tracing.errors import TraceError
-from mupwd.tracing.roles import Parameter, Role
+from mupwd.tracing.roles import Logits, Parameter, Role
 from mupwd.tracing.values import Record, Size, Use, grows
 
 _ORDER = ("stack", "lookup", "in", "out", "elementwise")
@@ -54,7 +54,6 @@ def decide(
             "normalisation (a mean over the axis), move it next to the weight that it scales, or fix it at the "
             "base width's value"
         )
-    _check_products(record)
     by_parameter: list[list[tuple[object, Use]]] = [[] for _ in shapes]
     for key, use in record.uses.items():
         by_parameter[use.param].append((key, use))
@@ -158,19 +157,28 @@ def inside_branch(use: Use, record: Record) -> bool:
     return any(not places.isdisjoint(branch.equations) for branch in record.branches.values())
 
 
-def _check_products(record: Record) -> None:
-    """Logits over an axis that grows need 1/size, where models say 1/sqrt(size); we do not guess which."""
-    for location, found in record.products.items():
-        growth = found.size[1] / found.size[0]
-        ratio = found.ratio * scaled_by(location, record)
-        if not math.isclose(ratio * growth, 1.0, rel_tol=1e-3):
+def logits(record: Record) -> tuple[Logits, ...]:
+    """Returns the products of activations over an axis that grows, each source line once.
+
+    Raises:
+      TraceError: one is scaled by a constant that is no power of its size.
+    """
+    found: dict[Logits, None] = {}
+    for location, product in record.products.items():
+        if not grows(product.size):
+            continue
+        ratio = product.ratio * scaled_by(location, record)
+        exponent = math.log(ratio) / math.log(product.size[1] / product.size[0])
+        snapped = round(2 * exponent) / 2
+        if not math.isclose(exponent, snapped, abs_tol=1e-3):
             raise TraceError(
-                f"two activations are contracted at {found.source} over an axis that grows, {found.size[0]} to "
-                f"{found.size[1]} (head_dim, where these are attention's logits), and scaled by "
-                f"×{ratio:g} where muP asks for ×{1 / growth:g}. Keep head_dim fixed and let the number of "
-                "heads grow; or scale the logits by sqrt(base_head_dim) / head_dim, which equals "
-                "1 / sqrt(head_dim) at the base"
+                f"two activations are contracted at {product.source} over an axis that grows, {product.size[0]} to "
+                f"{product.size[1]} (head_dim, where these are attention's logits), and scaled by ×{ratio:g}, which "
+                "is no power of its size; scale by sqrt(base_head_dim) / head_dim, which equals 1 / sqrt(head_dim) "
+                "at the base, or keep head_dim fixed"
             )
+        found[Logits(product.source, product.axes, product.size[0], snapped)] = None
+    return tuple(found)
 
 
 def _role(use: Use, *, met: bool) -> tuple[Role | None, str]:

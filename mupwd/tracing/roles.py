@@ -9,6 +9,23 @@ Role = Literal["matrix", "input", "output", "narrow", "wide", "vector", "scalar"
 
 
 @dataclass(frozen=True)
+class Logits:
+    """A product of two activations over an axis that grows, as attention's logits where head_dim grows.
+
+    Args:
+      source: line of the program, such as `"attention.py:31"`.
+      axes: which axes are contracted, as the program has them.
+      size: of the contracted axis at the base.
+      exponent: the model scales the product by `size**exponent`: -0.5 for the usual attention.
+    """
+
+    source: str
+    axes: str
+    size: int
+    exponent: float
+
+
+@dataclass(frozen=True)
 class Parameter:
     """One parameter of a family: facts about the program, before any recipe is applied.
 

@@ -139,9 +139,10 @@ class Branch(NamedTuple):
 
 
 class Product(NamedTuple):
-    """Two activations contracted over an axis that grows, as attention's logits are over head_dim."""
+    """Two activations contracted with each other, as attention's logits are over head_dim."""
 
     source: str
+    axes: str
     size: Size
     ratio: float = 1.0  # how much more the program scales it at the second width
 

@@ -1,0 +1,117 @@
+"""Attention whose head_dim grows: stated to the user, refused in folded form, applied by apply_forward."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mupwd
+
+HEADS, BASE = 2, 16
+X = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+
+
+def attention(scale, *, early=False):
+    """A family's build; `scale(head_dim)` multiplies the logits, or the queries where `early`."""
+
+    def build(width, seed=0):
+        names = ("stem", "q", "k", "v", "out")
+        shapes = [(3, width), (width, width), (width, width), (width, width), (width, 4)]
+        keys = jax.random.split(jax.random.key(seed), len(names))
+        params = {
+            name: jax.random.normal(key, shape) / np.float32(np.sqrt(shape[0]))
+            for name, key, shape in zip(names, keys, shapes, strict=True)
+        }
+
+        def fn(params, x):
+            head_dim = width // HEADS
+            h = x @ params["stem"]
+
+            def heads(kernel):
+                return (h @ kernel).reshape(*h.shape[:2], HEADS, head_dim)
+
+            q, k, v = (heads(params[name]) for name in "qkv")
+            q = q * scale(head_dim) if early else q
+            logits = jnp.einsum("bthd,bshd->bhts", q, k)
+            logits = logits if early else logits * scale(head_dim)
+            mixed = jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(logits), v)
+            return mixed.reshape(h.shape) @ params["out"]
+
+        return fn, params
+
+    return build
+
+
+def usual(head_dim):
+    return head_dim**-0.5
+
+
+def mup(head_dim):
+    return (BASE // HEADS) ** 0.5 / head_dim
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_the_usual_scale_is_reported_and_refused_in_folded_form(early):
+    family = mupwd.family(attention(usual, early=early), base=BASE, inputs=(X,))
+    (logits,) = family.logits
+    assert logits.size == BASE // HEADS
+    assert logits.exponent == -0.5
+    assert family.parameters["q"].role == "matrix"
+    assert family.parameters["q"].scale_exponent == 0
+    with pytest.raises(
+        mupwd.PlanError, match=r"test_logits\.py:\d+.*head_dim.*Three ways out.*apply_forward"
+    ):
+        family.plan(64)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_the_right_scale_needs_nothing(early):
+    family = mupwd.family(attention(mup, early=early), base=BASE, inputs=(X,))
+    plan = family.plan(64)
+    assert plan.logits == ()
+    fn, _ = attention(mup, early=early)(64)
+    assert mupwd.apply_forward(fn, plan) is fn
+
+
+def test_a_control_leaves_the_scale_alone():
+    family = mupwd.family(attention(usual), base=BASE, inputs=(X,))
+    assert family.plan(64, recipe="sp").logits == ()
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_apply_forward_equals_the_scale_written_by_hand(early):
+    family = mupwd.family(attention(usual, early=early), base=BASE, inputs=(X,))
+    plan = family.plan(64, form="forward")
+    fn, params = attention(usual, early=early)(64)
+    by_hand, _ = attention(mup, early=early)(64)
+    applied = mupwd.apply_forward(fn, plan)
+    readout = plan.forward["out"]
+
+    def loss(f, factor):
+        return jax.value_and_grad(lambda p: jnp.sum(jnp.square(f(p, X) * factor)))(params)
+
+    got, want = loss(applied, 1.0), loss(by_hand, readout)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), got, want)
+    assert abs(float(loss(fn, readout)[0]) - float(want[0])) > 1e-4 * float(want[0])
+
+
+def test_a_plan_with_logits_survives_its_file(tmp_path):
+    family = mupwd.family(attention(usual), base=BASE, inputs=(X,))
+    plan = family.plan(64, form="forward")
+    plan.save(tmp_path / "plan.json")
+    assert mupwd.Plan.load(tmp_path / "plan.json") == plan
+    family.save(tmp_path / "family.json")
+    assert mupwd.Family.load(tmp_path / "family.json").logits == family.logits
+
+
+def test_a_scale_that_is_no_power_of_head_dim_is_refused():
+    with pytest.raises(mupwd.TraceError, match="no power of its size"):
+        mupwd.family(attention(lambda head_dim: 1 / (head_dim + 3)), base=BASE, inputs=(X,))
+
+
+def test_a_product_that_is_not_where_the_plan_says_is_an_error():
+    family = mupwd.family(attention(usual), base=BASE, inputs=(X,))
+    plan = family.plan(64, form="forward")
+    _, params = attention(usual)(64)
+    with pytest.raises(mupwd.TraceError, match="no product of activations there"):
+        mupwd.apply_forward(lambda p, x: x @ p["stem"] @ p["out"], plan)(params, X)
