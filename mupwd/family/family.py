@@ -114,7 +114,7 @@ class Family:
             seed but one is given, or the family was loaded.
         """
         source = self._source("init")
-        if seed and not source.takes_seed:
+        if seed and not source.seeded(width):
             raise TraceError(f"seed={seed}, but build takes no seed; define build(width, seed)")
         factors = self.init_factors(plan or self.plan(width))
         model = source.make(width, seed)

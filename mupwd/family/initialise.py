@@ -44,7 +44,7 @@ def own_exponents(
     """
     totals = {path: np.zeros(4) for path, p in parameters.items() if any(p.growing)}
     result: dict[str, float | None] = {}
-    for seed in range(_MOST_SEEDS if source.takes_seed else 1):
+    for seed in range(_MOST_SEEDS if source.seeded(base) else 1):
         at_base, at_delta = _moments(source, base, seed), _moments(source, delta, seed)
         for path in [path for path in totals if path not in result]:
             b, d = at_base[path], at_delta[path]

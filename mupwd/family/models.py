@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -25,12 +25,14 @@ class Model:
       params: its parameters: a tree of arrays, in which leaves that aren't floating-point arrays are passive.
       rest: its other state.
       rebuild: makes the native object from new parameters.
+      seeded: its initial values are drawn by the family's seed, whether or not `build` takes one.
     """
 
     fn: Callable[..., Any]
     params: Any
     rest: Any
     rebuild: Callable[[Any], Any]
+    seeded: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,11 @@ class Source:
         leaves = [next(shapes) if leaf is None else leaf for leaf in box["passive"]]
         params, rest = jax.tree.unflatten(box["treedef"], leaves)
         model: Model = box["model"]
-        return Model(model.fn, params, rest, model.rebuild)
+        return replace(model, params=params, rest=rest)
+
+    def seeded(self, width: int) -> bool:
+        """Whether another seed gives other initial values."""
+        return self.takes_seed or self.abstract(width).seeded
 
     def program(self, width: int) -> Program:
         """The traced program of one width."""
@@ -184,22 +190,30 @@ def _linen(module: Any, inputs: Sequence[Any], call: Callable[..., Any] | None, 
         params,
         variables,
         lambda new: new,
+        seeded=True,
     )
 
 
 def _haiku(transformed: Any, inputs: Sequence[Any], seed: int) -> Model:
     examples = jax.tree.map(_example, tuple(inputs))
     made = transformed.init(jax.random.key(seed), *examples)
+    # hk.without_apply_rng takes the key out of the arguments.
+    key = (jax.random.key(0),) if "rng" in inspect.signature(transformed.apply).parameters else ()
     if type(transformed).__name__ == "TransformedWithState":
         params, state = made
         return Model(
-            lambda both, *args: transformed.apply(both[0], both[1], jax.random.key(0), *args),
+            lambda both, *args: transformed.apply(both[0], both[1], *key, *args),
             params,
             state,
             lambda new: new,
+            seeded=True,
         )
     return Model(
-        lambda both, *args: transformed.apply(both[0], jax.random.key(0), *args), made, None, lambda new: new
+        lambda both, *args: transformed.apply(both[0], *key, *args),
+        made,
+        None,
+        lambda new: new,
+        seeded=True,
     )
 
 

@@ -51,8 +51,8 @@ def make_plan(
 
     Raises:
       PlanError: shapes that do not fit the family, a ratio that isn't positive and finite, a tied parameter
-        or logits over a growing head_dim in folded form, decay patterns that do not match exactly one each, or a depth recipe for a deeper
-        model in which no residual branch is known.
+        or logits over a growing head_dim in folded form, decay patterns that do not match exactly one each,
+        or a depth recipe for a deeper model in which no residual branch is known.
       ValueError: a recipe that doesn't exist.
 
     Example:
