@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from mupwd.tracing.uses import Site, contract, settle
+from mupwd.tracing.uses import Site, activation, contract, settle
 from mupwd.tracing.values import Label, Product, Size, Tag, Term, Value, anonymous, grows, product
 
 Axes = Sequence[int]
@@ -43,7 +43,7 @@ def dot(
         if value.parametric or (value.pending == "lookup" and other.data and not other.terms):
             keys[side] = contract(site, side, value, labels, other)
         else:
-            value = settle(site, value)
+            value = settle(site, value, c if other.data else ())
         settled.append(value)
 
     tags = [_merged_tag(lhs.tag(i), rhs.tag(j)) for i, j in zip(*batch, strict=True)]
@@ -86,6 +86,10 @@ def convolve(site: Site, lhs: Value, rhs: Value, params: Mapping, dims: tuple[Si
         return site.refuse((lhs, rhs), dims, "is the input, not the kernel, of a convolution")
     numbers = params["dimension_numbers"]
     out_axis, in_axis, *spatial = numbers.rhs_spec
+    if rhs.parametric and params["batch_group_count"] != 1:
+        return site.refuse((lhs, rhs), dims, "is in a convolution over groups of the batch")
+    if rhs.data:  # kernels that data makes
+        return activation([settle(site, lhs), settle(site, rhs, (in_axis, *spatial))], dims)
     value = rhs
     labels: dict[int, Label] = dict.fromkeys((in_axis, *spatial), "in")
     labels[out_axis] = "out"
@@ -102,8 +106,6 @@ def convolve(site: Site, lhs: Value, rhs: Value, params: Mapping, dims: tuple[Si
         value = replace(value, dims=tuple(sizes))
         labels[out_axis], labels[len(rhs.dims)] = "batch", "out"
     keys = contract(site, 1, value, labels, lhs) if rhs.parametric else []
-    if not rhs.parametric:
-        rhs = settle(site, rhs)
     lhs = settle(site, lhs)
     tags = [Tag()] * len(dims)
     for where, axis in zip(numbers.out_spec, numbers.lhs_spec, strict=True):
@@ -135,6 +137,11 @@ def reduce(site: Site, value: Value, axes: Axes, dims: tuple[Size, ...], *, line
         )
     if value.pending and (touched or not linear):
         value = settle(site, value)
+    # A product of matrices may be written as a product of entries that is then summed.
+    bilinear = linear and value.data and any(value.tag(i).bilinear for i in axes)
+    if bilinear:
+        size = product(value.dims[i] for i in axes)
+        site.record.products[site.location] = Product(site.source, str(tuple(axes)), size)
     terms = tuple(
         replace(
             term,
@@ -149,6 +156,11 @@ def reduce(site: Site, value: Value, axes: Axes, dims: tuple[Size, ...], *, line
         terms=terms,
         # What follows a mean is the mean's own 1/size, not a scale of the product before it.
         tail=value.tail if linear and not over_growth else frozenset(),
+        product=site.location
+        if bilinear and over_growth
+        else None
+        if over_growth or not linear
+        else value.product,
         reduced=value.reduced or over_growth,
         tags=tuple(value.tag(i) for i in kept) if value.data else (),
         constant=None,
@@ -215,6 +227,11 @@ def _parameters_with_constant(site: Site, sides, dims: tuple[Size, ...]) -> Valu
         for place, i in enumerate(free):
             axes[own_start + place] = term.axes[i]
         summed = tuple(a for i in contracting for a in term.axes[i])
+        problem = term.problem
+        if others and any(a.axis is not None and grows(a.size) for a in summed):
+            problem = problem or (
+                f"is contracted with a constant at {site.source}, over an axis that grows, before it meets data"
+            )
         if others:
             for place in range(len(others)):
                 axes[other_start + place] = summed or axes[other_start + place]
@@ -223,6 +240,7 @@ def _parameters_with_constant(site: Site, sides, dims: tuple[Size, ...]) -> Valu
                 term,
                 axes=tuple(axes),
                 statistic=term.statistic or (not others and any(a.axis is not None for a in summed)),
+                problem=problem,
             )
         )
     return Value(dims, tuple(terms))

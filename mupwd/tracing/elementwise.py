@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
+from mupwd.tracing.constants import differs
 from mupwd.tracing.uses import Site, meet, settle
 from mupwd.tracing.values import Size, Tag, Term, Value, anonymous
 
 # A linear function of their operand.
 LINEAR = {
     *(
+        "complex",
+        "conj",
         "convert_element_type",
         "copy",
         "copy_p",
+        "cumsum",
         "device_put",
+        "imag",
         "mesh_cast",
+    ),
+    *(
         "name",
         "neg",
-        "optimization_barrier",
+        "pcast",
+        "ppermute",
+        "psum",
+        "psum2",
+        "psum_invariant",
+        "pvary",
+        "real",
+        "reduce_precision",
     ),
-    *("pcast", "psum", "psum2", "psum_invariant", "pvary", "real", "reduce_precision", "reshard"),
-    *("sharding_constraint", "stop_gradient", "cumsum", "rev"),
+    *("reshard", "rev", "sharding_constraint", "stop_gradient"),
 }
 ADDITIVE = {"add", "sub", "add_any"}
 PRODUCTS = {"mul", "div"}
@@ -62,36 +72,19 @@ OTHER = {
 }
 ELEMENTWISE = LINEAR | ADDITIVE | PRODUCTS | OTHER
 
-_FOLD: dict[str, Callable[..., float]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-    "max": max,
-    "min": min,
-    "pow": lambda a, b: a**b,
-    "neg": lambda a: -a,
-    "sqrt": lambda a: float(np.sqrt(a)),
-    "rsqrt": lambda a: float(1 / np.sqrt(a)),
-    "exp": lambda a: float(np.exp(a)),
-    "log": lambda a: float(np.log(a)),
-    "square": lambda a: a * a,
-    "floor": lambda a: float(np.floor(a)),
-    "round": lambda a: float(np.round(a)),
-}
-
 
 def elementwise(site: Site, op: str, values: list[Value], dims: tuple[Size, ...], alone: bool) -> Value:
     """`alone`: no other equation reads the operands, so that a constant scales every path of a use."""
-    if not any(v.data or v.terms for v in values):
-        return Value(dims, constant=_folded(site, op, values))
+    square = op == "mul" and values[0] is values[1]
     values = [_stretched(v, dims) for v in values]
     constants = [v for v in values if not v.data and not v.terms]
     operands = [v for v in values if v.data or v.terms]
 
+    if op == "complex" and len(operands) == 2:
+        op = "add"
     linear = op in LINEAR or (op in PRODUCTS and len(operands) == 1 and operands[0] is values[0])
     linear = linear or (op == "mul" and len(operands) == 1)
-    changing = [v for v in constants if v.constant is not None and v.constant[0] != v.constant[1]]
+    changing = [v for v in constants if v.varies or differs(v.constant)]
     ratio = 1.0
     for constant in changing:
         if linear and constant.constant and constant.constant[0] and constant.constant[1]:
@@ -99,47 +92,33 @@ def elementwise(site: Site, op: str, values: list[Value], dims: tuple[Size, ...]
             ratio *= 1 / factor if op == "div" else factor
         else:
             _unexplained(site, operands, constant)
+            values = [_spoilt(site, v) if v.parametric else v for v in values]
+    operands = [v for v in values if v.data or v.terms]
     if linear:
         return replace(_scaled(site, operands[0], ratio, alone), dims=dims, constant=None)
 
     parametric = [v for v in operands if v.parametric]
     activations = [v for v in operands if v.data]
     if not activations:
-        return Value(dims, _joined(site, parametric))
+        return Value(dims, _joined(site, op, parametric))
     pending = [v for v in activations if v.pending]
-    if not parametric and len(pending) == 1:
-        kept = _still_linear(op, values, pending[0], activations)
-        if kept is not None:
-            return _result(replace(kept, dims=dims), activations, dims, kept)
+    if not parametric and len(pending) == 1 and _still_linear(op, values, pending[0], activations):
+        return _still_pending(_result(op, replace(pending[0], dims=dims), activations, square=square))
+    by_data = op == "select_n" and values[0].data and len(activations) == 1
     activations = [settle(site, v) for v in activations]
-    result = _result(Value(dims, data=True), activations, dims)
+    result = _result(op, Value(dims, data=True), activations, square=square)
     if op in ADDITIVE and all(v.tail for v in activations):
         result = replace(result, tail=frozenset().union(*(v.tail for v in activations)))
     if not parametric:
         only_constants = len(activations) == 1
         return replace(result, reduced=only_constants and activations[0].reduced)
-    terms = _joined(site, parametric)
-    if op in PRODUCTS:
+    terms = _joined(site, op, parametric)
+    if by_data or op == "mul" or (op == "div" and values[0].data):
         terms = tuple(_freed(term, result.tags) for term in terms)
         return replace(result, terms=terms, pending="product", group=site)
-    kind = "sum" if op in ADDITIVE else "product"
+    kind = "sum" if op in ADDITIVE else "join" if op in ("select_n", "cond") else "product"
     keys = meet(site, Value(dims, terms), kind, result)
     return replace(result, tail=result.tail | frozenset(keys) if result.tail else result.tail)
-
-
-def _folded(site: Site, op: str, values: list[Value]) -> tuple[float, float] | None:
-    if any(v.constant is None for v in values):
-        return None
-    numbers = [v.constant for v in values if v.constant is not None]
-    if op in ("convert_element_type", "copy", "stop_gradient", "reduce_precision"):
-        return numbers[0]
-    if op == "integer_pow":
-        return None
-    try:
-        with np.errstate(all="ignore"):
-            return (_FOLD[op](*(n[0] for n in numbers)), _FOLD[op](*(n[1] for n in numbers)))
-    except (KeyError, ArithmeticError, TypeError, ValueError):
-        return None
 
 
 def _stretched(value: Value, dims: tuple[Size, ...]) -> Value:
@@ -180,39 +159,73 @@ def _scaled(site: Site, value: Value, ratio: float, alone: bool) -> Value:
 def _unexplained(site: Site, operands: list[Value], constant: Value) -> None:
     if all(v.reduced or v.parametric for v in operands):
         return
-    numbers = constant.constant or (0.0, 0.0)
-    site.record.constants[site.location] = (
-        f"{site.primitive} with a constant that is {numbers[0]:g} at one width and {numbers[1]:g} at the other, "
-        f"at {site.source}"
-    )
+    numbers = constant.constant
+    what = "that differs between the widths"
+    if numbers is not None:
+        what = f"that is {numbers[0]:g} at one width and {numbers[1]:g} at the other"
+    site.record.constants[site.location] = f"{site.primitive} with a constant {what}, at {site.source}"
 
 
-def _joined(site: Site, values: list[Value]) -> tuple[Term, ...]:
+def _spoilt(site: Site, value: Value) -> Value:
+    """A parameter to which a constant that depends on the width does more than scale it."""
+    problem = f"meets a constant that depends on the width in {site.primitive!r} at {site.source}"
+    spoilt = (t if t.statistic else replace(t, problem=t.problem or problem) for t in value.terms)
+    return replace(value, terms=tuple(spoilt))
+
+
+def _joined(site: Site, op: str, values: list[Value]) -> tuple[Term, ...]:
     """Terms of a function of several parameters; a parameter's own norm adds nothing to it."""
     terms: dict[int, Term] = {}
     for value in values:
         for term in value.terms:
+            if op in OTHER and op != "select_n" and term.ratio != 1.0 and not term.statistic:
+                problem = f"is scaled with the width before {op!r} at {site.source}"
+                term = replace(term, problem=term.problem or problem)
             known = terms.get(term.param)
             if known is None or (known.statistic and not term.statistic):
                 terms[term.param] = term
-            elif not term.statistic and known.axes != term.axes:
-                where = f"meets itself in another layout at {site.source}"
-                terms[term.param] = replace(known, problem=known.problem or where)
+            elif not term.statistic and (known.axes != term.axes or known.ratio != term.ratio):
+                how = "in another layout" if known.axes != term.axes else "under another scale"
+                problem = f"meets itself {how} at {site.source}"
+                terms[term.param] = replace(known, problem=known.problem or problem)
     several = len(terms) > 1
     return tuple(replace(term, joint=term.joint or several) for term in terms.values())
 
 
-def _still_linear(op: str, values: list[Value], pending: Value, activations: list[Value]) -> Value | None:
-    """The pending value after a product with other activations or a masking with constants; else None."""
+def _still_linear(op: str, values: list[Value], pending: Value, activations: list[Value]) -> bool:
+    """Whether a pending value stays one in a product with other activations, or where a mask selects from it."""
     others = [v for v in activations if v is not pending]
     if op == "mul" or (op == "div" and pending is values[0]):
-        if pending.pending == "lookup":
-            return pending
-        tags = tuple(Tag(uniform=all(v.tag(i).uniform for v in others)) for i in range(len(pending.dims)))
-        return replace(pending, terms=tuple(_kept_free(t, tags) for t in pending.terms))
-    if op == "select_n" and not any(v is not values[0] for v in others):
-        return pending
-    return None
+        # Two activations that vary along one axis are a product of their own, with a gain on one of them.
+        own = [] if pending.pending == "lookup" else _own_axes(pending)
+        return all(v.tag(i).uniform or pending.tag(i).uniform for v in others for i in own)
+    return op == "select_n" and all(v is values[0] for v in others)
+
+
+def _own_axes(value: Value) -> list[int]:
+    """Axes of a value that are made of a parameter's."""
+    return [
+        i for i in range(len(value.dims)) if any(a.axis is not None for t in value.terms for a in t.axes[i])
+    ]
+
+
+def _still_pending(value: Value) -> Value:
+    """What data it was multiplied with may have ended that the data is constant along an axis."""
+    if value.pending == "lookup":
+        return value
+    return replace(
+        value,
+        terms=tuple(
+            replace(
+                term,
+                axes=tuple(
+                    tuple(a._replace(free=a.free and tag.uniform) for a in atoms)
+                    for atoms, tag in zip(term.axes, value.tags, strict=True)
+                ),
+            )
+            for term in value.terms
+        ),
+    )
 
 
 def _freed(term: Term, tags: tuple[Tag, ...]) -> Term:
@@ -223,22 +236,16 @@ def _freed(term: Term, tags: tuple[Tag, ...]) -> Term:
     return replace(term, axes=tuple(axes))
 
 
-def _kept_free(term: Term, tags: tuple[Tag, ...]) -> Term:
-    axes = (
-        tuple(a._replace(free=a.free and tags[i].uniform) for a in atoms) for i, atoms in enumerate(term.axes)
-    )
-    return replace(term, axes=tuple(axes))
-
-
-def _result(
-    shell: Value, activations: list[Value], dims: tuple[Size, ...], kept: Value | None = None
-) -> Value:
+def _result(op: str, shell: Value, activations: list[Value], *, square: bool) -> Value:
     """`shell` with what an elementwise result inherits from its activations."""
     tags = []
-    for axis in range(len(dims)):
+    for axis in range(len(shell.dims)):
         found = [v.tag(axis) for v in activations]
         copies = tuple(dict.fromkeys(c for tag in found for c in tag.copies))
-        tags.append(Tag(all(t.uniform for t in found), any(t.sample for t in found), copies))
+        varying = sum(not t.uniform for t in found)
+        bilinear = op not in OTHER and any(t.bilinear for t in found)
+        bilinear = bilinear or (op == "mul" and varying > 1 and not square)
+        tags.append(Tag(not varying, any(t.sample for t in found), bilinear, copies))
     return replace(
         shell,
         origins=frozenset().union(*(v.origins for v in activations)),

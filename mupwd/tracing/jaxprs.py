@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from jax._src import source_info_util  # the public API does not give an equation's source line
-from jax.core import Tracer
-from jax.extend.core import Literal
 
 # Call-like primitives name the jaxpr of their body differently.
 _BODY_NAMES = ("jaxpr", "call_jaxpr", "fun_jaxpr")
@@ -39,15 +36,3 @@ def source_line(eqn: Any) -> str:
     if frame is None:
         return "an unknown line"
     return f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}"
-
-
-def scalar_value(value: Any) -> float | None:
-    """Returns a concrete scalar as a float; None for arrays, tracers and non-numbers."""
-    if isinstance(value, Literal):
-        value = value.val
-    if isinstance(value, Tracer) or np.shape(value) != ():
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None

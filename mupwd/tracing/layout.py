@@ -16,6 +16,7 @@ from mupwd.tracing.values import (
     anonymous,
     grows,
     product,
+    resized,
 )
 
 
@@ -64,7 +65,7 @@ def cut(value: Value, dims: tuple[Size, ...], record: Record) -> Value:
                 marks += [Mark(a.axis, "stack", a.size) for a in term.axes[i] if a.axis is not None]
                 axes[i] = ()
             elif old != new:
-                axes[i] = tuple(a if a.axis is not None else Atom(None, new) for a in term.axes[i])
+                axes[i] = resized(term.axes[i], old, new)
         return replace(term, axes=tuple(axes), marks=term.marks + tuple(marks))
 
     tags = tuple(
@@ -157,4 +158,4 @@ def _reshaped_tag(old: list[Tag], position: int, count: int, size: Size) -> Tag:
         copies = old[0].copies
     elif len(old) == 1 and position == 0 and not grows(size):
         copies = tuple((use, axis, False) for use, axis, _ in old[0].copies)
-    return Tag(all(t.uniform for t in old), any(t.sample for t in old), copies)
+    return Tag(all(t.uniform for t in old), any(t.sample for t in old), any(t.bilinear for t in old), copies)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from mupwd.tracing.uses import Site, activation, settle
-from mupwd.tracing.values import Atom, Label, Mark, Size, Tag, Value, anonymous
+from mupwd.tracing.values import Label, Mark, Size, Tag, Value, anonymous, resized
 
 
 def gather(
@@ -46,7 +46,7 @@ def gather(
             if a.axis is not None
         ]
         axes = tuple(
-            _windowed(term.axes[place[i]], slice_sizes[place[i]], operand.dims[place[i]])
+            resized(term.axes[place[i]], operand.dims[place[i]], slice_sizes[place[i]])
             if i in place
             else anonymous(dims[i])
             for i in range(len(dims))
@@ -85,14 +85,8 @@ def dynamic_slice(site: Site, operand: Value, starts: list[Value], dims: tuple[S
                 marks += [Mark(a.axis, label, a.size) for a in term.axes[i] if a.axis is not None]
                 axes[i] = ()
             else:
-                axes[i] = _windowed(term.axes[i], new, old)
+                axes[i] = resized(term.axes[i], old, new)
         terms.append(replace(term, axes=tuple(axes), marks=(*term.marks, *marks)))
     if by_data:
         return Value(dims, tuple(terms), data=True, pending="lookup", group=site, tags=(Tag(),) * len(dims))
     return replace(operand, dims=dims, terms=tuple(terms))
-
-
-def _windowed(atoms: tuple[Atom, ...], size: Size, whole: Size) -> tuple[Atom, ...]:
-    if size == whole:
-        return atoms
-    return tuple(a if a.axis is not None else Atom(None, size) for a in atoms)

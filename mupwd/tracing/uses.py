@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mupwd.tracing.values import Label, Location, Mark, Record, Size, Term, Use, Value, label_axis
+from mupwd.tracing.values import Label, Location, Mark, Record, Size, Term, Use, Value, grows, label_axis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,12 +70,17 @@ def contract(
 ) -> list[Any]:
     """Notes that an activation is contracted with the parameters of `value`; one key per term."""
     keys = []
+    outer = value.terms and all(term.joint and _stretched(term) for term in value.terms)
     for term in value.terms:
+        if outer:
+            names = ", ".join(sorted(site.names[t.param] for t in value.terms if t is not term))
+            problem = f"is half of an outer product with a parameter ({names}) before it meets data"
+            term = replace(term, problem=term.problem or problem)
         marks: list[Mark] = []
         # A parameter that was stretched along some axis of a product of parameters is a scale of the others.
-        scales = term.joint and any(a.axis is None for axis in term.axes for a in axis)
+        scales = term.joint and _stretched(term)
         for axis, atoms in enumerate(term.axes):
-            for mark in label_axis(atoms, value.dims[axis], labels[axis]):
+            for mark in label_axis(atoms, labels[axis]):
                 marks.append(mark._replace(label="elementwise") if scales else mark)
         if value.pending == "product":
             free = {a.axis for a in term.atoms() if a.free}
@@ -96,18 +101,23 @@ def contract(
     return keys
 
 
-def settle(site: Site, value: Value) -> Value:
-    """Decides pending terms as what they are where nothing sums over them, and returns the activation."""
+def settle(site: Site, value: Value, summed: Sequence[int] = ()) -> Value:
+    """Decides pending terms as what they are where nothing sums over them, and returns the activation.
+
+    `summed`: axes that an activation is contracted with.
+    """
     if not value.pending:
         return value
     origin = replace(value.group, record=site.record)
     for term in value.terms:
         if term.statistic and not value.dims:
             continue  # a regulariser times its coefficient
+        if problem := _two_readings(value, term, summed):
+            term = replace(term, problem=term.problem or problem)
         marks = []
-        for axis, atoms in enumerate(term.axes):
+        for atoms in term.axes:
             own = [a for a in atoms if a.axis is not None]
-            for atom, mark in zip(own, label_axis(atoms, value.dims[axis], "elementwise"), strict=True):
+            for atom, mark in zip(own, label_axis(atoms, "elementwise"), strict=True):
                 row = value.pending == "lookup" or atom.free
                 marks.append(mark._replace(label="out") if row else mark)
         fed_by_data = value.pending == "lookup" or not value.grown
@@ -123,8 +133,36 @@ def meet(site: Site, value: Value, kind: Any, companion: Value) -> list[Any]:
             continue  # a regulariser: a norm added to a loss is no use of the parameter
         marks, sample = [], False
         for axis, atoms in enumerate(term.axes):
-            found = label_axis(atoms, value.dims[axis], "elementwise")
+            found = label_axis(atoms, "elementwise")
             sample |= bool(found) and axis < len(companion.tags) and companion.tag(axis).sample
             marks += found
         keys.append(site.add(0, term, marks, kind, fed_by_data=not companion.grown, sample=sample))
     return keys
+
+
+def _stretched(term: Term) -> bool:
+    """Whether it is repeated along an axis that is not its own."""
+    return any(a.axis is None for axis in term.axes for a in axis)
+
+
+def _two_readings(value: Value, term: Term, summed: Sequence[int]) -> str | None:
+    """Why a product of a parameter with data may be a weight that data modulates, rather than a gain on data."""
+    atoms = [a for a in term.atoms() if a.size != (1, 1)]
+    if value.pending != "product" or not any(grows(a.size) for a in atoms):
+        return None
+    if not _stretched(term) and len(atoms) > 1 and all(a.free for a in atoms):
+        return "is multiplied by one number that depends on data, as a weight is that data modulates"
+    if not _stretched(term) and len({a.axis for a in atoms if grows(a.size)}) > 1:
+        return "is multiplied by data of its own shape, as a weight is that data masks"
+    inner = [a for i in summed for a in term.axes[i] if a.axis is not None and a.size != (1, 1)]
+    outer = [a for i, axis in enumerate(term.axes) if i not in summed for a in axis if a.axis is not None]
+    if inner and (
+        not _stretched(term)
+        or any(a.free and grows(a.size) for a in outer)
+        or (any(grows(a.size) for a in inner) and any(grows(a.size) for a in outer))
+    ):
+        return (
+            "is multiplied by data and then contracted with data: a weight that is masked or modulated, or a gain "
+            "on one of two activations"
+        )
+    return None

@@ -65,6 +65,9 @@ class Tag(NamedTuple):
 
     uniform: bool = False  # constant along it
     sample: bool = False  # an axis of the inputs: batch, time
+    bilinear: bool = (
+        False  # along it two activations were multiplied, as a product of matrices does before it sums
+    )
     # (use, axis of its parameter, whether this is the whole of that axis)
     copies: tuple[tuple[Any, int, bool], ...] = ()
 
@@ -90,6 +93,7 @@ class Value:
     reduced: bool = False  # a statistic over a growing axis: its constants may depend on width
     tags: tuple[Tag, ...] = ()
     constant: Size | tuple[float, float] | None = None  # its number at the two widths, where known
+    varies: bool = False  # a constant that may depend on the width in a way that is not known
 
     @property
     def parametric(self) -> bool:
@@ -116,7 +120,7 @@ class Use:
     source: str
     location: Location
     marks: tuple[Mark, ...]
-    kind: Literal["contraction", "product", "sum", "join", "lookup"]
+    kind: Literal["contraction", "product", "sum", "join", "lookup", "result"]
     fed_by_data: bool = True  # the activation it meets depends on nothing that grows
     sample: bool = False  # lies along an axis of the inputs, as a position table does
     group: Any = None
@@ -180,7 +184,21 @@ def anonymous(size: Size) -> tuple[Atom, ...]:
     return () if size == (1, 1) else (Atom(None, size),)
 
 
-def label_axis(atoms: tuple[Atom, ...], size: Size, label: Label) -> list[Mark]:
+def label_axis(atoms: tuple[Atom, ...], label: Label) -> list[Mark]:
     """Marks of all the parameter's atoms on one axis of a value."""
-    alone = len(atoms) == 1 and size != product(a.size for a in atoms)
-    return [Mark(a.axis, label, size if alone else a.size) for a in atoms if a.axis is not None]
+    return [Mark(a.axis, label, a.size) for a in atoms if a.axis is not None]
+
+
+def resized(atoms: tuple[Atom, ...], old: Size, new: Size) -> tuple[Atom, ...]:
+    """Atoms of an axis of which a part was taken.
+
+    The part's own size is what it contributes, however much of other things it is joined with later.
+    """
+    if old == new:
+        return atoms
+    own = [a for a in atoms if a.axis is not None]
+    if not own:
+        return anonymous(new)
+    if len(own) == 1 or not grows(new):
+        return (own[0]._replace(size=new), *(a._replace(size=(1, 1)) for a in own[1:]))
+    return tuple(own)

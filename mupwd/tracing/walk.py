@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from mupwd.tracing import contractions, layout, lookups
+from mupwd.tracing import constants, contractions, layout, lookups, loops
 from mupwd.tracing.elementwise import ELEMENTWISE, elementwise
 from mupwd.tracing.errors import TraceError
-from mupwd.tracing.jaxprs import body_of, opened, scalar_value, scan_counts, source_line
+from mupwd.tracing.jaxprs import body_of, opened, source_line
 from mupwd.tracing.residual import residual_branches
 from mupwd.tracing.uses import Site, activation, meet, settle
-from mupwd.tracing.values import Branch, Location, Mark, Record, Size, Tag, Value, anonymous, grows
+from mupwd.tracing.values import Branch, Location, Mark, Record, Size, Value
 
 CALLS = {
     *("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call"),
@@ -39,13 +39,13 @@ class Walk:
         (base, base_consts), (delta, delta_consts) = opened(base), opened(delta)
         env: dict[Any, Value] = {}
         for var, b, d in zip(base.constvars, base_consts, delta_consts, strict=True):
-            env[var] = _constant(b, d)
+            env[var] = constants.constant(b, d)
         env |= dict(zip(base.invars, values, strict=True))
         readers = Counter(v for e in base.eqns for v in e.invars if not isinstance(v, Literal))
         readers.update(v for v in base.outvars if not isinstance(v, Literal))
 
         def read(b: Any, d: Any) -> Value:
-            return _constant(b.val, d.val) if isinstance(b, Literal) else env[b]
+            return constants.constant(b, d) if isinstance(b, Literal) else env[b]
 
         if len(base.eqns) != len(delta.eqns):
             self._structures_differ(base, delta)
@@ -87,14 +87,16 @@ class Walk:
         touched = any(v.data or v.terms for v in values)
         if name in CALLS and (body := body_of(eqn)) is not None:
             return self.run(body, body_of(delta), values, location, record)
-        if name == "scan":
-            return self._scan(eqn, delta, values, dims, location, record)
-        if name == "while":
-            return self._while(eqn, delta, values, location, record)
-        if name == "cond":
-            return self._cond(eqn, delta, values, dims, location, record)
-
         site = Site(name, source_line(eqn) if touched else "", location, record, self.names, delta.params)
+        match name:
+            case "scan":
+                return loops.scan(self.run, eqn, delta, values, dims, site)
+            case "while":
+                return loops.while_loop(self.run, eqn, delta, values, site)
+            case "cond":
+                return loops.cond(self.run, eqn, delta, values, dims, site)
+            case "optimization_barrier":
+                return [replace(v, dims=d) for v, d in zip(values, dims, strict=True)]
         results = self._primitive(site, eqn, delta, values, dims, alone)
         if any(v.any_growth for v in (*values, *results)):
             for value in values:
@@ -103,15 +105,13 @@ class Walk:
 
     def _primitive(self, site, eqn, delta, values, dims, alone) -> list[Value]:
         name, params, out = site.primitive, eqn.params, dims[0] if dims else ()
+        if not any(v.data or v.terms for v in values):
+            known = constants.folded if name in ELEMENTWISE else constants.computed
+            return [known(name, params, values, d) for d in dims]
         if name in ELEMENTWISE and len(dims) == 1:
             return [elementwise(site, name, values, out, alone)]
-        if not any(v.data or v.terms for v in values):
-            constant = values[0].constant if name in ("broadcast_in_dim", "reshape", "squeeze") else None
-            return [Value(d, constant=constant) for d in dims]
         value = values[0]
         match name:
-            case "optimization_barrier":
-                return [replace(v, dims=d) for v, d in zip(values, dims, strict=True)]
             case "dot_general":
                 contracting, batch = params["dimension_numbers"]
                 same = eqn.invars[0] is eqn.invars[1]
@@ -119,8 +119,6 @@ class Walk:
             case "ragged_dot_general" | "ragged_dot":
                 return [self._ragged_dot(site, params, values, out)]
             case "conv_general_dilated":
-                if params["batch_group_count"] != 1 or values[1].data:
-                    return [site.refuse(values, out, "is in a convolution that only gradients use")]
                 return [contractions.convolve(site, values[0], values[1], params, out)]
             case "reduce_sum":
                 return [contractions.reduce(site, value, params["axes"], out, linear=True)]
@@ -216,71 +214,6 @@ class Walk:
                     terms[term.param] = replace(known, problem=known.problem or problem)
         return Value(dims, tuple(terms.values()))
 
-    def _scan(self, eqn, delta, values, dims, location, record) -> list[Value]:
-        consts, carried = scan_counts(eqn)
-        lengths = (eqn.params["length"], delta.params["length"])
-        body = (body_of(eqn), body_of(delta))
-        fixed, carry, stacked = values[:consts], values[consts : consts + carried], values[consts + carried :]
-        rows = [_row(v) for v in stacked]
-        carry, results = self._until_stable(
-            eqn,
-            carry,
-            lambda c, r: self.run(*body, [*fixed, *c, *rows], location, r),
-            location,
-            record,
-            delta,
-        )
-        stacks = [_stack(v, lengths) for v in results[carried:]]
-        return [replace(v, dims=d) for v, d in zip([*carry, *stacks], dims, strict=True)]
-
-    def _while(self, eqn, delta, values, location, record) -> list[Value]:
-        n_cond, n_body = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
-        cond = (eqn.params["cond_jaxpr"], delta.params["cond_jaxpr"])
-        body = (eqn.params["body_jaxpr"], delta.params["body_jaxpr"])
-        cond_consts, body_consts = values[:n_cond], values[n_cond : n_cond + n_body]
-
-        def step(carry: list[Value], scratch: Record) -> list[Value]:
-            self.run(*cond, [*cond_consts, *carry], (*location, "cond"), scratch)
-            return self.run(*body, [*body_consts, *carry], location, scratch)
-
-        return self._until_stable(eqn, values[n_cond + n_body :], step, location, record, delta)[0]
-
-    def _until_stable(self, eqn, carry, step, location, record, delta) -> tuple[list[Value], list[Value]]:
-        """Repeats a loop's body until what is known of the carried values no longer changes."""
-        while True:
-            scratch = Record()
-            results = step(carry, scratch)
-            site = Site(eqn.primitive.name, source_line(eqn), (*location, "carry"), scratch, self.names, {})
-            merged = [
-                _either(replace(site, location=(*site.location, i)), a, b)
-                for i, (a, b) in enumerate(zip(carry, results, strict=False))
-            ]
-            if merged == carry:
-                record.absorb(scratch)
-                return carry, results
-            for i, (old, new) in enumerate(zip(carry, merged, strict=True)):
-                if old.terms and not new.terms:  # an initial state: it joins the activations
-                    self._join(replace(site, record=record, location=(*location, "init", i)), old, new)
-            carry = merged
-
-    def _join(self, site: Site, old: Value, new: Value) -> None:
-        if old.pending:
-            settle(site, old)
-        else:
-            meet(site, old, "join", new)
-
-    def _cond(self, eqn, delta, values, dims, location, record) -> list[Value]:
-        branches = list(zip(eqn.params["branches"], delta.params["branches"], strict=True))
-        outcomes = [
-            self.run(*branch, values[1:], (*location, i), record) for i, branch in enumerate(branches)
-        ]
-        site = Site("cond", source_line(eqn), location, record, self.names, {})
-        merged = []
-        for position, alternatives in enumerate(zip(*outcomes, strict=True)):
-            at = replace(site, location=(*location, "out", position))
-            merged.append(elementwise(at, "select_n", list(alternatives), dims[position], alone=True))
-        return merged
-
 
 def _dims(base: Any, delta: Any) -> tuple[Size, ...]:
     b, d = getattr(base, "shape", ()), getattr(delta, "shape", ())
@@ -289,55 +222,9 @@ def _dims(base: Any, delta: Any) -> tuple[Size, ...]:
     return tuple(zip(b, d, strict=True))
 
 
-def _constant(base: Any, delta: Any) -> Value:
-    b, d = scalar_value(base), scalar_value(delta)
-    shapes = zip(np.shape(base), np.shape(delta), strict=True)
-    return Value(tuple(shapes), constant=None if b is None or d is None else (b, d))
-
-
 def _without_gradient(value: Value, aval: Any) -> Value:
     """Integers and booleans carry no gradient: what they depend on is not used through them."""
     dtype = getattr(aval, "dtype", None)
     if dtype is None or not value.data or jnp.issubdtype(dtype, np.inexact):
         return value  # quantised weights are still the weights
     return replace(value.settled(), origins=frozenset(), tail=frozenset())
-
-
-def _row(value: Value) -> Value:
-    """What a scan's body sees of one of its stacked operands."""
-    terms = []
-    for term in value.terms:
-        marks = [Mark(a.axis, "stack", a.size) for a in term.axes[0] if a.axis is not None]
-        terms.append(replace(term, axes=term.axes[1:]).marked(*marks))
-    return replace(value, dims=value.dims[1:], terms=tuple(terms), tags=value.tags[1:], constant=None)
-
-
-def _stack(value: Value, lengths: Size) -> Value:
-    dims = (lengths, *value.dims)
-    terms = tuple(replace(t, axes=(anonymous(lengths), *t.axes)) for t in value.terms)
-    tags = (Tag(), *value.tags) if value.tags else ()
-    return replace(value, dims=dims, terms=terms, tags=tags, constant=None)
-
-
-def _either(site: Site, before: Value, after: Value) -> Value:
-    """What holds for a loop's carried value both before and after its body."""
-    if before.terms or after.terms:
-        if before.terms == after.terms and before.pending == after.pending and before.data == after.data:
-            return before
-        before, after = settle(site, before), settle(site, after)
-        before, after = before.settled(), after.settled()
-        before = replace(before, data=True)
-    tags = tuple(
-        Tag(before.tag(i).uniform and after.tag(i).uniform, before.tag(i).sample or after.tag(i).sample)
-        for i in range(len(before.dims))
-    )
-    data = before.data or after.data
-    return Value(
-        before.dims,
-        data=data,
-        origins=before.origins | after.origins,
-        grown=before.grown or after.grown or (data and any(map(grows, before.dims))),
-        reduced=before.reduced and after.reduced,
-        tags=tags if data else (),
-        constant=before.constant if before.constant == after.constant and not data else None,
-    )
