@@ -128,7 +128,7 @@ def reduce(site: Site, value: Value, axes: Axes, dims: tuple[Size, ...], *, line
     over_growth = any(grows(value.dims[i]) for i in axes)
     if value.pending and touched and linear:
         labels: dict[int, Label] = {i: "in" if i in axes else "elementwise" for i in range(len(value.dims))}
-        keys = contract(site, 0, value, labels, value.settled(), weak=True)
+        keys = contract(site, 0, value, labels, value.settled(), weak=True, total=not dims)
         return replace(
             _plain(site, value, kept, dims),
             tail=frozenset(keys),

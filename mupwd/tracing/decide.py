@@ -11,6 +11,7 @@ from mupwd.tracing.roles import Logits, Parameter, Role
 from mupwd.tracing.values import Record, Size, Use, grows
 
 _ORDER = ("stack", "lookup", "in", "out", "elementwise")
+_ROUNDED = 0.02  # of exponents, whose constants may be rounded to bfloat16
 _VECTOR_LIKE = ("vector", "input", "wide")
 
 
@@ -112,14 +113,14 @@ def axis_words(ndim: int, key: object, use: Use, record: Record) -> tuple[str, .
 def _parameter(
     path: str, shape: Shapes, found: list[tuple[object, Use]], record: Record, width_ratio: float
 ) -> Parameter:
-    strong = {use.group for _, use in found if not use.weak and use.group is not None}
-    found = [(key, use) for key, use in found if not (use.weak and use.group in strong)]
+    found = deciding(found, record)
     base = tuple(size[0] for size in shape.dims)
     growing = tuple(map(grows, shape.dims))
     if not found:
         return Parameter(path, "unused", base, shape.dtype, ("unused",) * len(base), growing)
 
     readings = []
+    _check_rows(path, found, len(base))
     for key, use in found:
         ratio = use.ratio * scaled_by(key, record)
         problem = use.problem
@@ -146,6 +147,27 @@ def _parameter(
     )
 
 
+def deciding(found: list[tuple[object, Use]], record: Record) -> list[tuple[object, Use]]:
+    """The uses that say something: a mean that a norm subtracts, or a parameter in a log, does not."""
+    others = [(key, use) for key, use in found if use.kind != "result"]
+    strong = {use.group for _, use in others if not use.weak and use.group is not None}
+    kept = [
+        (key, use)
+        for key, use in others
+        if not (use.weak and use.group in strong and (use.total or key in record.met))
+    ]
+    return kept if others else found
+
+
+def _check_rows(path: str, found: list[tuple[object, Use]], ndim: int) -> None:
+    """Rows of one lookup are an activation or weights, not both."""
+    rows = {use.group for _, use in found if use.kind == "lookup"}
+    for _, use in found:
+        if use.kind == "contraction" and use.group is not None and use.group in rows and not use.weak:
+            reason = "has rows that are contracted with an activation and used as an activation as well"
+            raise refusal(path, reason, use, ndim)
+
+
 def scaled_by(owner: object, record: Record) -> float:
     """How much more the program scales a use's or a product's result at the second width."""
     return math.prod(ratio for (_, of), ratio in record.scales.items() if of == owner)
@@ -170,7 +192,7 @@ def logits(record: Record) -> tuple[Logits, ...]:
         ratio = product.ratio * scaled_by(location, record)
         exponent = math.log(ratio) / math.log(product.size[1] / product.size[0])
         snapped = round(2 * exponent) / 2
-        if not math.isclose(exponent, snapped, abs_tol=1e-3):
+        if not math.isclose(exponent, snapped, abs_tol=_ROUNDED):
             raise TraceError(
                 f"two activations are contracted at {product.source} over an axis that grows, {product.size[0]} to "
                 f"{product.size[1]} (head_dim, where these are attention's logits), and scaled by ×{ratio:g}, which "
@@ -198,6 +220,8 @@ def _role(use: Use, *, met: bool) -> tuple[Role | None, str]:
             None,
             f"is cut along axis {min(both)} into pieces, or merged, so that the axis is both in and out",
         )
+    if use.kind == "result" and any(mark.grows for mark in use.marks):
+        return None, "is returned without having met data, though it grows"
     if any_growing("lookup") or any_growing("stack"):
         return None, "is indexed along an axis that grows (another vocabulary, growing experts or layers)"
     if any_growing("batch"):
@@ -229,7 +253,7 @@ def _exponent(path: str, ratio: float, role: Role, use: Use, ndim: int, width_ra
     m = m if m > 1 else width_ratio
     exponent = math.log(ratio) / math.log(m)
     snapped = round(2 * exponent) / 2
-    if not math.isclose(exponent, snapped, abs_tol=1e-3):
+    if not math.isclose(exponent, snapped, abs_tol=_ROUNDED):
         reason = (
             f"is scaled by a constant that grows ×{ratio:g} while its own axes grow ×{m:g}: not a power of the "
             "width that is a multiple of 1/2"
@@ -269,9 +293,11 @@ def _growing_words(reading: _Reading) -> tuple[tuple[int, str], ...]:
 
 def refusal(path: str, reason: str, use: Use, ndim: int) -> TraceError:
     """The error for a parameter that is not decided, with the override to write."""
-    axes = {0: "", 1: " in", 2: " in out"}.get(ndim, " in out" + " stack" * (ndim - 2))
+    statement = {0: "scalar:", 1: "vector: elementwise"}.get(
+        ndim, "matrix:" + " stack" * (ndim - 2) + " in out"
+    )
     return TraceError(
         f"{path}: {reason}. Met in {use.primitive} at {use.source}. State what it is, for example "
-        f"overrides={{{path!r}: 'matrix:{axes}'}}: a role (matrix, input, output, narrow, wide, vector, scalar) "
+        f"overrides={{{path!r}: {statement!r}}}: a role (matrix, input, output, narrow, wide, vector, scalar) "
         f"and one word for each of its {ndim} axes (in, out, stack, lookup, elementwise)"
     )

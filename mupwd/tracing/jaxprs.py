@@ -6,6 +6,7 @@ from typing import Any
 
 from jax._src import source_info_util  # the public API does not give an equation's source line
 
+UNKNOWN = "an unknown line"
 # Call-like primitives name the jaxpr of their body differently.
 _BODY_NAMES = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
@@ -34,5 +35,5 @@ def source_line(eqn: Any) -> str:
     own = [frame for frame in frames if "site-packages" not in frame.file_name]
     frame = next(iter(own or frames), None)
     if frame is None:
-        return "an unknown line"
+        return UNKNOWN
     return f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}"

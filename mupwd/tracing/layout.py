@@ -93,6 +93,17 @@ def reshape(value: Value, dims: tuple[Size, ...]) -> Value:
     return _rearranged(value, dims, terms=moved, tags=tuple(tags))
 
 
+def gathered(value: Value, dims: tuple[Size, ...]) -> Value:
+    """Shards of an axis put together again."""
+
+    def axes(term: Term) -> tuple[tuple[Atom, ...], ...]:
+        return tuple(
+            resized(atoms, old, new) for atoms, old, new in zip(term.axes, value.dims, dims, strict=True)
+        )
+
+    return _rearranged(value, dims, terms=axes, tags=tuple(value.tag(i) for i in range(len(dims))))
+
+
 def _rearranged(value, dims, *, terms, tags) -> Value:
     return replace(
         value,

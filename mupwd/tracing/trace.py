@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mupwd.paths import path_name
-from mupwd.tracing.decide import Shapes, axis_words, described, refusal
+from mupwd.tracing.decide import Shapes, axis_words, deciding, described, refusal
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.uses import Site, settle
-from mupwd.tracing.values import Record, Tag, Value, fresh_term
+from mupwd.tracing.values import Record, Tag, Value, fresh_term, label_axis
 from mupwd.tracing.walk import Walk
 
 _HOLE = object()
@@ -115,8 +115,13 @@ def walk(base: Program, delta: Program) -> Record:
             values.append(Value(dims, data=True, tags=(Tag(sample=True),) * len(dims)))
     record = Record()
     results = Walk(base.names).run(base.jaxpr, delta.jaxpr, values, (), record)
-    for value in results:
-        settle(Site("return", "the function's result", ("result",), record, base.names, {}), value)
+    for number, value in enumerate(results):
+        site = Site("return", "the function's result", ("result", number), record, base.names, {})
+        settle(site, value)
+        for term in value.terms if value.parametric else ():
+            if not term.statistic:
+                marks = [mark for atoms in term.axes for mark in label_axis(atoms, "elementwise")]
+                site.add(0, term, marks, "result")
     return record
 
 
@@ -153,8 +158,7 @@ def trace_axes(fn: Callable[..., Any], params: Any, *example_args: Any) -> dict[
         for _, use in found:
             if use.problem:
                 raise refusal(name, use.problem, use, len(shape))
-        strong = {use.group for _, use in found if not use.weak and use.group is not None}
-        found = [(key, use) for key, use in found if not (use.weak and use.group in strong)]
+        found = deciding(found, record)
         words = [axis_words(len(shape), key, use, record) for key, use in found]
         lines = [described(use, axes) for (_, use), axes in zip(found, words, strict=True)]
         result[name] = ParameterAxes(shape, tuple(words), tuple(lines))

@@ -66,7 +66,7 @@ def activation(values: Iterable[Value], dims: tuple[Size, ...]) -> Value:
 
 
 def contract(
-    site: Site, slot: int, value: Value, labels: Mapping[int, Label], other: Value, *, weak: bool = False
+    site: Site, slot: int, value: Value, labels: Mapping[int, Label], other: Value, **facts: Any
 ) -> list[Any]:
     """Notes that an activation is contracted with the parameters of `value`; one key per term."""
     keys = []
@@ -95,7 +95,7 @@ def contract(
                 "product" if scales else "contraction",
                 fed_by_data=not (other.grown or other.any_growth),
                 group=value.group.location if value.group else None,
-                weak=weak,
+                **facts,
             )
         )
     return keys

@@ -124,7 +124,8 @@ class Use:
     fed_by_data: bool = True  # the activation it meets depends on nothing that grows
     sample: bool = False  # lies along an axis of the inputs, as a position table does
     group: Any = None
-    weak: bool = False  # a statistic of the result: decides nothing where the result has another use
+    weak: bool = False  # a sum of its product, which may be no more than a statistic of it
+    total: bool = False  # a sum over everything
     ratio: float = 1.0
     problem: str | None = None
 

@@ -14,7 +14,7 @@ from jax.extend.core import Literal
 from mupwd.tracing import constants, contractions, layout, lookups, loops
 from mupwd.tracing.elementwise import ELEMENTWISE, elementwise
 from mupwd.tracing.errors import TraceError
-from mupwd.tracing.jaxprs import body_of, opened, source_line
+from mupwd.tracing.jaxprs import UNKNOWN, body_of, opened, source_line
 from mupwd.tracing.residual import residual_branches
 from mupwd.tracing.uses import Site, activation, meet, settle
 from mupwd.tracing.values import Branch, Location, Mark, Record, Size, Value
@@ -23,6 +23,8 @@ CALLS = {
     *("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call"),
     *("custom_vjp_call", "custom_vjp_call_jaxpr", "shard_map", "named_call", "noinline"),
 }
+# What an equation says of its axes, which has to be the same at both widths.
+_SHAPELESS = ("dimension_numbers", "permutation", "broadcast_dimensions", "axes", "dimension", "axis")
 _REDUCTIONS = {"reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "argmax", "argmin"}
 
 
@@ -31,6 +33,7 @@ class Walk:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
+        self._callers: list[str] = []  # lines of the calls that the walk is inside of
 
     def run(
         self, base: Any, delta: Any, values: Sequence[Value], location: Location, record: Record
@@ -44,14 +47,18 @@ class Walk:
         readers = Counter(v for e in base.eqns for v in e.invars if not isinstance(v, Literal))
         readers.update(v for v in base.outvars if not isinstance(v, Literal))
 
+        pairs = dict(zip((*base.constvars, *base.invars), (*delta.constvars, *delta.invars), strict=True))
+
         def read(b: Any, d: Any) -> Value:
             return constants.constant(b, d) if isinstance(b, Literal) else env[b]
 
         if len(base.eqns) != len(delta.eqns):
-            self._structures_differ(base, delta)
+            _structures_differ(base, delta)
         for index, (b, d) in enumerate(zip(base.eqns, delta.eqns, strict=True)):
             if b.primitive is not d.primitive:
-                self._structures_differ(base, delta)
+                _structures_differ(base, delta)
+            _check_same(b, d, pairs)
+            pairs |= zip(b.outvars, d.outvars, strict=True)
             operands = [read(x, y) for x, y in zip(b.invars, d.invars, strict=True)]
             alone = all(isinstance(v, Literal) or readers[v] == 1 for v in b.invars)
             results = self._equation(b, d, operands, (*location, index), record, alone)
@@ -62,22 +69,10 @@ class Walk:
             record.branches[*location, index] = Branch(operand, frozenset((*location, i) for i in inside))
         return [read(x, y) for x, y in zip(base.outvars, delta.outvars, strict=True)]
 
-    def _structures_differ(self, base: Any, delta: Any) -> None:
-        for b, d in zip(base.eqns, delta.eqns, strict=False):
-            if b.primitive is not d.primitive:
-                raise TraceError(
-                    f"the program has another structure at the second width: {b.primitive.name} "
-                    f"({source_line(b)}) against {d.primitive.name} ({source_line(d)}). Only sizes may "
-                    "depend on the width; choose base= and delta= so that the same code runs, or write "
-                    "loops over what grows as array operations"
-                )
-        longer = max(base.eqns, delta.eqns, key=len)
-        extra = longer[min(len(base.eqns), len(delta.eqns))]
-        raise TraceError(
-            f"the program has {len(base.eqns)} operations at one width and {len(delta.eqns)} at the other; the "
-            f"first that is too many is {extra.primitive.name} ({source_line(extra)}). A Python loop over "
-            "something that grows cannot be read; write it as an array operation"
-        )
+    def _line(self, eqn: Any) -> str:
+        """The equation's source line, or that of the call around it: a cached function has no lines of its own."""
+        line = source_line(eqn)
+        return self._callers[-1] if line == UNKNOWN and self._callers else line
 
     def _equation(
         self, eqn: Any, delta: Any, values: list[Value], location: Location, record: Record, alone: bool
@@ -86,8 +81,11 @@ class Walk:
         dims = [_dims(b.aval, d.aval) for b, d in zip(eqn.outvars, delta.outvars, strict=True)]
         touched = any(v.data or v.terms for v in values)
         if name in CALLS and (body := body_of(eqn)) is not None:
-            return self.run(body, body_of(delta), values, location, record)
-        site = Site(name, source_line(eqn) if touched else "", location, record, self.names, delta.params)
+            self._callers.append(self._line(eqn))
+            results = self.run(body, body_of(delta), values, location, record)
+            self._callers.pop()
+            return results
+        site = Site(name, self._line(eqn) if touched else "", location, record, self.names, delta.params)
         match name:
             case "scan":
                 return loops.scan(self.run, eqn, delta, values, dims, site)
@@ -143,6 +141,8 @@ class Walk:
                 return [lookups.dynamic_slice(site, value, values[1:], out)]
             case "concatenate":
                 return [self._concatenate(site, values, out, params["dimension"])]
+            case "all_gather" if params["tiled"]:
+                return [layout.gathered(value, out)]
             case "dynamic_update_slice":
                 return [self._concatenate(site, values[:2], out, None)]
         parametric = [v for v in values if v.parametric]
@@ -213,6 +213,43 @@ class Walk:
                     problem = f"is joined with itself in another layout at {site.source}"
                     terms[term.param] = replace(known, problem=known.problem or problem)
         return Value(dims, tuple(terms.values()))
+
+
+def _structures_differ(base: Any, delta: Any) -> None:
+    for b, d in zip(base.eqns, delta.eqns, strict=False):
+        if b.primitive is not d.primitive:
+            raise TraceError(
+                f"the program has another structure at the second width: {b.primitive.name} "
+                f"({source_line(b)}) against {d.primitive.name} ({source_line(d)}). Only sizes may "
+                "depend on the width; choose base= and delta= so that the same code runs, or write "
+                "loops over what grows as array operations"
+            )
+    longer = max(base.eqns, delta.eqns, key=len)
+    extra = longer[min(len(base.eqns), len(delta.eqns))]
+    raise TraceError(
+        f"the program has {len(base.eqns)} operations at one width and {len(delta.eqns)} at the other; the "
+        f"first that is too many is {extra.primitive.name} ({source_line(extra)}). A Python loop over "
+        "something that grows cannot be read; write it as an array operation"
+    )
+
+
+def _check_same(base: Any, delta: Any, pairs: dict[Any, Any]) -> None:
+    """Both equations read the same values and treat their axes in the same way."""
+    for b, d in zip(base.invars, delta.invars, strict=True):
+        if isinstance(b, Literal) is not isinstance(d, Literal) or (
+            not isinstance(b, Literal) and pairs[b] is not d
+        ):
+            raise TraceError(
+                f"the program has another structure at the second width: {base.primitive.name} ({source_line(base)}) "
+                "reads other values there. Only sizes may depend on the width"
+            )
+    for name in _SHAPELESS:
+        b, d = base.params.get(name), delta.params.get(name)
+        if type(b) is type(d) and b != d:
+            raise TraceError(
+                f"the program has another structure at the second width: {base.primitive.name} ({source_line(base)}) "
+                f"has {name}={b} against {d}. Only sizes may depend on the width"
+            )
 
 
 def _dims(base: Any, delta: Any) -> tuple[Size, ...]:
