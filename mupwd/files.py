@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 
@@ -16,21 +17,28 @@ def write_atomically(file: str | os.PathLike[str], content: str | bytes) -> None
 
     Raises:
       OSError: the folder is missing, read-only or full; whatever was there before is still there.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = pathlib.Path(folder, "plan.json")
+      ...     write_atomically(file, "{}")
+      ...     file.read_text()
+      '{}'
     """
-    path = Path(file)
+    path = Path(os.path.realpath(file))  # a link stays a link
     data = content.encode() if isinstance(content, str) else content
     # In the same folder, since a rename is atomic only within a file system.
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with open(temporary, "xb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        # mkstemp makes files private; give this one the mode that open() would have given.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename, error.filename2 = os.fspath(file), None  # not the temporary's name
         raise

@@ -19,8 +19,8 @@ _LINEN_COLLECTION = "params"
 def path_name(key_path: KeyPath) -> str:
     """Returns the canonical name of a leaf: its keys joined by "/".
 
-    A trailing `.value` attribute (an nnx `Variable`'s array) and a leading linen collection are dropped; "/"
-    and "%" inside a key become "%2F" and "%25", so that names stay unique.
+    A trailing `.value` attribute (an nnx `Variable`'s array) and a leading "params" (a linen collection) are
+    dropped; "/" and "%" inside a key become "%2F" and "%25", so that names stay unique.
 
     Args:
       key_path: the path that `jax.tree_util.tree_flatten_with_path` gives for the leaf.
@@ -38,7 +38,8 @@ def path_name(key_path: KeyPath) -> str:
     keys = list(key_path)
     if keys and isinstance(keys[-1], GetAttrKey) and keys[-1].name == "value":
         keys.pop()
-    if len(keys) > 1 and isinstance(keys[0], DictKey) and keys[0].key == _LINEN_COLLECTION:
+    # As an attribute too: nnx gives a submodule of that name as DictKey in a State, as GetAttrKey in the module.
+    if len(keys) > 1 and keys[0] in (DictKey(_LINEN_COLLECTION), GetAttrKey(_LINEN_COLLECTION)):
         keys.pop(0)
     return "/".join(keystr((key,), simple=True).replace("%", "%25").replace("/", "%2F") for key in keys)
 

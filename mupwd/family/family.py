@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import reprlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import jax
 
 from mupwd.family.initialise import missing_factors, own_exponents
-from mupwd.family.models import Source, is_parameter, parameters_of
+from mupwd.family.models import is_parameter, parameters_of
+from mupwd.family.source import Source
 from mupwd.paths import map_named, named_leaves
-from mupwd.plan import Form, Plan, make_plan
+from mupwd.plan import Form, Plan, PlanError, make_plan
 from mupwd.recipes import Recipe
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.roles import Logits, Parameter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Family:
     """A model as a function of its width; made by `mupwd.family`.
 
@@ -37,6 +41,12 @@ class Family:
     delta: int | None
     logits: tuple[Logits, ...] = ()
     source: Source | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        widths = "" if self.base is None else f"base={self.base}, delta={self.delta}, "
+        roles = Counter(parameter.role for parameter in self.parameters.values())
+        counts = ", ".join(f"{count} {role}" for role, count in sorted(roles.items()))
+        return f"Family({widths}{len(self.parameters)} parameters: {counts})"
 
     def plan(
         self,
@@ -73,14 +83,22 @@ class Family:
           >>> family.plan(256)["out"].lr
           0.25
         """
-        width = target if isinstance(target, int) and not isinstance(target, bool) else None
+        integer = isinstance(target, Integral) and not isinstance(target, bool)
+        width = int(target) if integer else None
         if width is not None:
+            if width < 1:
+                raise PlanError(f"plan({width}): a width is a positive integer")
             target = self._source(f"plan({width})").abstract(width).params
         shapes = {
             path: tuple(leaf.shape)
-            for path, leaf in named_leaves(parameters_of(target)).items()
+            for path, leaf in named_leaves(parameters_of(target, self.parameters)).items()
             if is_parameter(leaf)
         }
+        if not shapes:
+            raise PlanError(
+                f"plan({reprlib.repr(target)}): expected a width (an integer), a model, or a tree of parameters "
+                f"(arrays or shapes); found {type(target).__name__} without any"
+            )
         return make_plan(
             self.parameters,
             shapes,
@@ -103,8 +121,8 @@ class Family:
 
         Args:
           width: the target's.
-          seed: goes to `build(width, seed)`.
-          plan: its recipe and form are used; by default `self.plan(width)`.
+          seed: goes to `build(width, seed)`; linen and haiku models are initialised with its key.
+          plan: for this width; its recipe and form are used. By default `self.plan(width)`.
 
         Returns:
           The model (nnx, equinox), or its parameters (linen, haiku, a pair).
@@ -112,14 +130,28 @@ class Family:
         Raises:
           TraceError: how the model's own initialisation depends on width is ambiguous, `build` takes no
             seed but one is given, or the family was loaded.
+          PlanError: the plan is for other shapes.
+
+        Example:
+          >>> import jax, mupwd
+          >>> def build(width, seed):
+          ...     fn = lambda params, x: x @ params["up"] @ params["out"]
+          ...     up, out = jax.random.split(jax.random.key(seed))
+          ...     out = jax.random.normal(out, (width, 2)) * width**-0.5
+          ...     return fn, {"up": jax.random.normal(up, (3, width)), "out": out}
+          >>> family = mupwd.family(build, base=64, inputs=(jax.numpy.ones((5, 3)),))
+          >>> print(f"{family.init(64, seed=1)['out'].std():.3f}, {family.init(1024, seed=1)['out'].std():.4f}")
+          0.124, 0.0079
+
+        Source: the rule is Tensor Programs V, arXiv 2203.03466, table 8; see docs/rules.md.
         """
         source = self._source("init")
+        plan = plan or self.plan(width)
+        factors = self.init_factors(plan)
         if seed and not source.seeded(width):
             raise TraceError(f"seed={seed}, but build takes no seed; define build(width, seed)")
-        factors = self.init_factors(plan or self.plan(width))
         model = source.make(width, seed)
-        if not factors:
-            return model.rebuild(model.params)
+        plan.check({name: leaf for name, leaf in named_leaves(model.params).items() if is_parameter(leaf)})
 
         def scaled(name: str, leaf: Any) -> Any:
             return leaf * jax.numpy.asarray(factors[name], leaf.dtype) if name in factors else leaf
@@ -134,6 +166,19 @@ class Family:
 
         Returns:
           `{path: factor}`, for code that initialises by itself, under a jit for instance.
+
+        Raises:
+          TraceError: as `init`.
+
+        Example:
+          >>> import jax, mupwd
+          >>> def build(width, seed):
+          ...     normal = lambda *shape: jax.random.normal(jax.random.key(seed), shape) * width**-0.5
+          ...     fn = lambda params, tokens: params["embed"][tokens] @ params["out"]
+          ...     return fn, {"embed": normal(100, width), "out": normal(width, 10)}
+          >>> family = mupwd.family(build, base=64, inputs=(jax.numpy.zeros(5, int),))
+          >>> family.init_factors(family.plan(256))  # the rule: an embedding's does not depend on width
+          {'embed': 2.0, 'out': 0.5}
         """
         if all(p.init is None or (p.m_in == 1 and p.m_out == 1 and p.init == 1) for p in plan.values()):
             return {}

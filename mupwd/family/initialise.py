@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupwd.family.models import Source, is_parameter
+from mupwd.family.models import is_parameter
+from mupwd.family.source import Source
 from mupwd.paths import named_leaves
 from mupwd.plan import Plan, growth
+from mupwd.plan.layers import starred
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.roles import Parameter
 
@@ -55,6 +58,9 @@ def own_exponents(
             totals[path] += (b.size * b.variance, b.size, d.size * d.variance, d.size)
             m_in, m_out = growth(parameters[path], d.shape)
             m = m_in if parameters[path].role in _SUMMED else m_out
+            if m == 1:  # nothing that the rule counts
+                result[path] = None
+                continue
             if (exponent := _exponent(path, totals[path], math.log(m))) is not None:
                 result[path] = exponent
         if len(result) == len(totals):
@@ -74,10 +80,23 @@ def missing_factors(plan: Plan, exponents: Mapping[str, float | None]) -> dict[s
       plan: of the target.
       exponents: what `own_exponents` gave, by the paths of the base.
     """
+    layers: defaultdict[str, set[float | None]] = defaultdict(set)
+    for path, exponent in exponents.items():
+        layers[starred(path)].add(exponent)
     factors = {}
     for path, planned in plan.items():
-        own = exponents.get(path)
-        if planned.init is None or own is None:
+        if planned.init is None:
+            continue
+        if path in exponents or starred(path) not in layers:
+            own = exponents.get(path)
+        else:  # in a layer that the base does not have
+            own, *others = layers[starred(path)]
+            if others:
+                raise TraceError(
+                    f"{path} is in a layer that the base does not have, and the base's own layers initialise it in "
+                    "ways that depend differently on the width; initialise it yourself with plan[path].init"
+                )
+        if own is None:
             continue
         m = planned.m_in if planned.role in _SUMMED else planned.m_out
         factor = planned.init / m**own

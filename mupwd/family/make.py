@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from mupwd.family.family import Family
-from mupwd.family.models import Source, is_parameter, parameters_of
+from mupwd.family.models import is_parameter, parameters_of
+from mupwd.family.source import Source
 from mupwd.paths import named_leaves
 from mupwd.tracing.decide import Shapes, decide, logits
 from mupwd.tracing.errors import TraceError
@@ -33,15 +35,18 @@ def family(
 
     Args:
       build: `build(width)` or `build(width, seed)` returns an nnx, linen or equinox model, haiku's
-        `Transformed`, or a pair `(fn, params)` with `fn(params, *inputs)`.
+        `Transformed`, or a pair `(fn, params)` with `fn(params, *inputs)`; also the pair of
+        `equinox.nn.make_with_state`. The seed is an integer.
       base: the width that hyperparameters are tuned at.
-      inputs: example inputs, or `jax.ShapeDtypeStruct`s; batch sizes are free.
+      inputs: example inputs, or `jax.ShapeDtypeStruct`s; batch sizes are free. Python scalars are passed on
+        as they are, so that they can be flags.
       delta: a second width, to see what grows; 2 × base by default. At both, the same code must run.
       overrides: `{pattern: statement}` for parameters that the program does not decide. A pattern is a
         regular expression for a whole path; a statement is a role and one word per axis, such as
         `"narrow: in out"`, or an `optax.contrib.MuonDimensionNumbers`.
       call: `call(model, *inputs)`, where the model is not simply called; a linen module is given as
-        `call(module, variables, *inputs)`.
+        `call(module, variables, *inputs)`, an equinox model with state as `call(model, state, *inputs)`. Without
+        it a linen module is applied in training mode, with a key for every stream of randomness.
 
     Returns:
       The family; `family.plan(width)` is next.
@@ -59,10 +64,8 @@ def family(
       >>> {path: parameter.role for path, parameter in made.parameters.items()}
       {'out': 'output', 'up': 'input'}
     """
-    delta = 2 * base if delta is None else delta
-    for name, width in (("base", base), ("delta", delta)):
-        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-            raise TraceError(f"{name}={width!r}: a width is a positive integer")
+    base = _width("base", base)
+    delta = 2 * base if delta is None else _width("delta", delta)
     if delta <= base:
         raise TraceError(f"delta={delta} must be larger than base={base}")
     if not isinstance(inputs, Sequence) or isinstance(inputs, str):
@@ -71,6 +74,11 @@ def family(
         )
     source = Source(build, tuple(inputs), call)
     programs = source.program(base), source.program(delta)
+    if not programs[0].names:
+        raise TraceError(
+            "the model that build() returned has no parameters (floating-point arrays in its tree); a plain "
+            "function goes together with its parameters, as a pair (fn, params)"
+        )
     shapes = pair_shapes_checked(*programs)
     _check_growth(shapes, f"between base={base} and delta={delta}")
     stated = stated_parameters(overrides or {}, shapes)
@@ -133,6 +141,12 @@ def family_from_shapes(base_params: Any, delta_params: Any, *, axes: Mapping[str
         for path, s in shapes.items()
     }
     return Family(parameters, None, None)
+
+
+def _width(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise TraceError(f"{name}={value!r}: a width is a positive integer")
+    return int(value)
 
 
 def pair_shapes_checked(base: Any, delta: Any) -> dict[str, Shapes]:

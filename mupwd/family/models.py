@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from mupwd.tracing.errors import TraceError
-from mupwd.tracing.trace import Program, program
 
 
 @dataclass(frozen=True)
@@ -35,68 +34,6 @@ class Model:
     seeded: bool = False
 
 
-@dataclass(frozen=True)
-class Source:
-    """How a family builds its models: what `mupwd.family` was given."""
-
-    build: Callable[..., Any]
-    inputs: tuple[Any, ...]
-    call: Callable[..., Any] | None
-
-    @property
-    def takes_seed(self) -> bool:
-        """Whether `build` has a second argument without default, or one named seed."""
-        try:
-            parameters = list(inspect.signature(self.build).parameters.values())
-        except (TypeError, ValueError):
-            return False
-        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        required = [p for p in positional if p.default is p.empty]
-        return len(required) > 1 or any(p.name == "seed" for p in parameters[1:])
-
-    def make(self, width: int, seed: int) -> Model:
-        """Builds the model of one width."""
-        native = self.build(width, seed) if self.takes_seed else self.build(width)
-        return taken_apart(native, self.inputs, self.call, seed)
-
-    def abstract(self, width: int) -> Model:
-        """The same with shapes in the place of arrays; nothing is computed."""
-        box: dict[str, Any] = {}
-
-        def arrays() -> list[Any]:
-            model = self.make(width, 0)
-            leaves, treedef = jax.tree.flatten((model.params, model.rest))
-            box["model"], box["treedef"] = model, treedef
-            box["passive"] = [None if is_array(leaf) else leaf for leaf in leaves]
-            return [leaf for leaf in leaves if is_array(leaf)]
-
-        shapes = iter(jax.eval_shape(arrays))
-        leaves = [next(shapes) if leaf is None else leaf for leaf in box["passive"]]
-        params, rest = jax.tree.unflatten(box["treedef"], leaves)
-        model: Model = box["model"]
-        return replace(model, params=params, rest=rest)
-
-    def seeded(self, width: int) -> bool:
-        """Whether another seed gives other initial values."""
-        return self.takes_seed or self.abstract(width).seeded
-
-    def program(self, width: int) -> Program:
-        """The traced program of one width."""
-        model = self.abstract(width)
-        inputs = jax.tree.map(lambda x: x if hasattr(x, "dtype") else np.asarray(x), self.inputs)
-
-        def fn(params: Any, rest: Any, *args: Any) -> Any:
-            return model.fn((params, rest), *args)
-
-        try:
-            return program(fn, model.params, (model.rest, *inputs))
-        except jax.errors.UnexpectedTracerError as error:
-            raise TraceError(
-                "the model's function holds an array that build() computed outside of its parameters (a mask, a "
-                "rotary table); compute it inside the function, or make it part of the model's state"
-            ) from error
-
-
 def taken_apart(native: Any, inputs: Sequence[Any], call: Callable[..., Any] | None, seed: int = 0) -> Model:
     """Takes a native model apart.
 
@@ -108,29 +45,46 @@ def taken_apart(native: Any, inputs: Sequence[Any], call: Callable[..., Any] | N
     if _is(native, "flax.linen", "Module"):
         return _linen(native, inputs, call, seed)
     if isinstance(native, tuple) and hasattr(native, "init") and hasattr(native, "apply"):
+        if call is not None:
+            raise TraceError(
+                "call= is for models; with haiku, put the call into the function that is transformed"
+            )
         return _haiku(native, inputs, seed)
     if isinstance(native, tuple) and len(native) == 2 and callable(native[0]):
-        fn, params = native
-        if call is not None:
-            raise TraceError("call= is for models; a pair (fn, params) is called as fn(params, *inputs)")
-        return Model(lambda state, *args: fn(state[0], *args), params, None, lambda new: new)
-    if callable(native) or call is not None:  # equinox, and any other tree that can be called
+        return _pair(*native, call)
+    if callable(native) or (call is not None and any(map(is_parameter, jax.tree.leaves(native)))):
         run = call or (lambda model, *args: model(*args))
         return Model(lambda state, *args: run(state[0], *args), native, None, lambda new: new)
+    found = type(native).__name__
+    if isinstance(native, tuple | list):
+        found += f" of ({', '.join(type(part).__name__ for part in native)})"
     raise TraceError(
-        f"build() returned {type(native).__name__}; expected an nnx, linen or equinox model, haiku's Transformed, "
-        "or a pair (fn, params) with fn(params, *inputs)"
+        f"build() returned {found}; expected an nnx, linen or equinox model, haiku's Transformed, "
+        "or a pair (fn, params) with fn(params, *inputs). For parameters without a function there is "
+        "mupwd.family_from_shapes"
     )
 
 
-def parameters_of(target: Any) -> Any:
-    """The tree of parameters of a model, a pair, or the tree itself."""
+def parameters_of(target: Any, known: Collection[str] = ()) -> Any:
+    """The tree of parameters of a model, a pair, linen's variables, or the tree itself.
+
+    Args:
+      target: any of them.
+      known: paths of the family, which tell linen's other collections from parameters.
+    """
     if _is(target, "flax.nnx", "Module"):
         from flax import nnx
 
         return nnx.state(target, nnx.Param)
-    if isinstance(target, tuple) and len(target) == 2 and callable(target[0]):
-        return target[1]
+    if isinstance(target, Mapping) and "params" in target:
+        others = {path.split("/", 1)[0] for path in known}
+        return {key: value for key, value in target.items() if key == "params" or key in others}
+    if isinstance(target, tuple) and len(target) == 2:
+        first, second = target
+        if _is(second, "equinox.nn", "State"):
+            return first
+        if callable(first):
+            return second
     return target
 
 
@@ -181,10 +135,18 @@ def _nnx(model: Any, call: Callable[..., Any] | None) -> Model:
 
 
 def _linen(module: Any, inputs: Sequence[Any], call: Callable[..., Any] | None, seed: int) -> Model:
-    examples = jax.tree.map(_example, tuple(inputs))
-    variables = dict(module.init(jax.random.key(seed), *examples))
+    from flax.core import DenyList
+
+    variables = dict(module.init(jax.random.key(seed), *_examples(inputs)))
     params = variables.pop("params", {})
-    run = call or (lambda module, variables, *args: module.apply(variables, *args))
+
+    def plain_call(module: Any, variables: Any, *args: Any) -> Any:
+        # In training mode: linen takes every other stream of randomness from this one, and the new statistics
+        # of normalisations are dropped.
+        rngs = {"params": jax.random.key(0)}
+        return module.apply(variables, *args, rngs=rngs, mutable=DenyList("params"))[0]
+
+    run = call or plain_call
     return Model(
         lambda state, *args: run(module, {"params": state[0], **state[1]}, *args),
         params,
@@ -195,28 +157,39 @@ def _linen(module: Any, inputs: Sequence[Any], call: Callable[..., Any] | None, 
 
 
 def _haiku(transformed: Any, inputs: Sequence[Any], seed: int) -> Model:
-    examples = jax.tree.map(_example, tuple(inputs))
-    made = transformed.init(jax.random.key(seed), *examples)
-    # hk.without_apply_rng takes the key out of the arguments.
-    key = (jax.random.key(0),) if "rng" in inspect.signature(transformed.apply).parameters else ()
+    params = transformed.init(jax.random.key(seed), *_examples(inputs))
+    state: tuple[Any, ...] = ()
     if type(transformed).__name__ == "TransformedWithState":
-        params, state = made
-        return Model(
-            lambda both, *args: transformed.apply(both[0], both[1], *key, *args),
-            params,
-            state,
-            lambda new: new,
-            seeded=True,
-        )
+        params, state = params[0], params[1:]
+    # hk.without_apply_rng takes the argument away.
+    rng = (jax.random.key(0),) if "rng" in inspect.signature(transformed.apply).parameters else ()
     return Model(
-        lambda both, *args: transformed.apply(both[0], *key, *args),
-        made,
-        None,
+        lambda both, *args: transformed.apply(both[0], *both[1], *rng, *args),
+        params,
+        state,
         lambda new: new,
         seeded=True,
     )
 
 
-def _example(leaf: Any) -> Any:
+def _pair(first: Any, second: Any, call: Callable[..., Any] | None) -> Model:
+    if _is(second, "equinox.nn", "State"):  # of eqx.nn.make_with_state
+        run = call or (lambda model, state, *args: model(*args, state))
+        return Model(lambda both, *args: run(*both, *args), first, second, lambda new: (new, second))
+    if _is(first, "flax.linen", "Module"):
+        raise TraceError(
+            "build() returned a pair of a linen module and something else; return the module alone, or the "
+            "pair (module.apply, params)"
+        )
+    if call is not None:
+        raise TraceError("call= is for models; a pair (fn, params) is called as fn(params, *inputs)")
+    return Model(lambda state, *args: first(state[0], *args), second, None, lambda new: new)
+
+
+def _examples(inputs: Sequence[Any]) -> Any:
     """linen and haiku initialise on values; zeros stand for shapes."""
-    return jnp.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+
+    def example(leaf: Any) -> Any:
+        return jnp.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+
+    return jax.tree.map(example, tuple(inputs))

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -94,8 +94,9 @@ class ParameterPlan:
 class Plan(Mapping[str, ParameterPlan]):
     """The multipliers of every parameter of one target: an immutable `{path: ParameterPlan}`.
 
-    Plans come from `Family.plan` (or `make_plan`). They compare and hash by value, so that one can be a
-    static argument of a jitted function.
+    Plans come from `Family.plan` (or `make_plan`). They compare and hash by value (the widths, which a plan
+    that was made from parameters does not know, aside), so that one can be a static argument of a jitted
+    function.
 
     Args:
       rules: the recipe.
@@ -113,8 +114,8 @@ class Plan(Mapping[str, ParameterPlan]):
 
     rules: Recipe
     form: Form
-    base: int | None
-    width: int | None
+    base: int | None = field(compare=False)
+    width: int | None = field(compare=False)
     depth_ratio: float
     batch_ratio: float
     token_ratio: float
@@ -138,7 +139,7 @@ class Plan(Mapping[str, ParameterPlan]):
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.rules, self.form, self.base, self.width, self.parameters, self.logits))
+        return hash((self.rules, self.form, self.parameters, self.logits))
 
     def __hash__(self) -> int:
         # Cached: jit hashes its static arguments at every call.
