@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shlex
 import sys
@@ -98,8 +99,11 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     study = _study(args)
     start = time.monotonic()
-    corpus = _corpus(args)
-    results = _run_study(args, study, corpus, console)
+    processes = _processes(args.processes)
+    corpus = _corpus(args, study)
+    common = {**study.hyperparameters, "vocab_size": corpus.vocab_size}
+    study = dataclasses.replace(study, hyperparameters=common)
+    results = _run_study(args, study, corpus, processes, console)
     scores = scorecard(result.observation() for result in results)
     setting = _setting(args, study, corpus, len(results), sum(result.seconds for result in results))
     print_scorecard(console, scores, setting)
@@ -112,7 +116,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_study(args: argparse.Namespace, study: Study, corpus: Corpus, console: Any) -> list[Any]:
+def _run_study(
+    args: argparse.Namespace, study: Study, corpus: Corpus, processes: int, console: Any
+) -> list[Any]:
     from rich.console import Console
 
     from mupwd.proxy.manifest import open_manifest
@@ -132,7 +138,6 @@ def _run_study(args: argparse.Namespace, study: Study, corpus: Corpus, console: 
     }
     if open_manifest(args.out, common):
         _notice_changes(args.out, errors)
-    processes = _processes(args.processes)
     store = Store(args.out, lambda text: errors.print(f"notice: {text}", soft_wrap=True, highlight=False))
     console.print(_opening(study, corpus, processes), soft_wrap=True, highlight=False)
     runner = ProxyTrials(default_cache_directory() / "jax")
@@ -154,7 +159,9 @@ def _study(args: argparse.Namespace) -> Study:
 
     if args.seeds is not None and args.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
-    steps = args.steps or (100 if args.quick else 500)
+    if args.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {args.seed}")
+    steps = (100 if args.quick else 500) if args.steps is None else args.steps
     seeds = args.seeds or (2 if args.quick else 3)
     rates = args.learning_rates or ("2^-9:2^-4" if args.quick else "2^-9:2^-3")
     return Study(
@@ -174,7 +181,7 @@ def _study(args: argparse.Namespace) -> Study:
     )
 
 
-def _corpus(args: argparse.Namespace) -> Corpus:
+def _corpus(args: argparse.Namespace, study: Study) -> Corpus:
     from mupwd.proxy.config import ProxyConfig, TrainConfig
     from mupwd.proxy.corpus import Corpus, corpus
 
@@ -182,10 +189,11 @@ def _corpus(args: argparse.Namespace) -> Corpus:
     if not isinstance(read, Corpus):
         raise ValueError(f"--corpus {args.corpus}: the study reads its text from memory; give files")
     # What is wrong with the numbers is to be said now, not by the first trial.
-    ProxyConfig(layers=args.layers)
-    TrainConfig(
-        steps=args.steps or 100, warmup=0, batch_size=args.batch_size, sequence_length=args.sequence_length
-    )
+    proxy = ProxyConfig(layers=args.layers, vocab_size=read.vocab_size)
+    for width in study.widths:
+        proxy.heads(width)
+    common = study.hyperparameters
+    TrainConfig(**{name: common[name] for name in ("steps", "warmup", "batch_size", "sequence_length")})
     return read
 
 

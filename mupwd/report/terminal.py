@@ -22,6 +22,8 @@ from mupwd.report.words import (
 )
 from mupwd.transfer import RecipeScore
 
+# The table needs so many columns; a narrower terminal wraps them, which loses nothing.
+_WIDTH = 84
 _STYLES = {"good": "green", "bad": "red", "open": "yellow"}
 
 
@@ -39,14 +41,15 @@ def print_scorecard(console: Console, scores: Mapping[str, RecipeScore], setting
             f"[bold]{escape(score.recipe)}[/bold]  {tuned_words(score)}", highlight=False, soft_wrap=True
         )
         console.print(f"  {horizon_words(score, setting)}", highlight=False, soft_wrap=True)
-        console.print(_table(score), soft_wrap=True)
+        console.print(_table(score), width=max(console.width, _WIDTH), crop=False)
         for sentence in sentences(score):
             _print(console, sentence)
     console.print()
     for sentence in comparison(scores):
         _print(console, sentence)
     console.print(
-        "Losses are nats per token of held-out text; [low, high] are 95% intervals. The optimum at a width is a "
+        "Losses are nats per token of held-out text, ± the noise of one trial; [low, high] are 95% intervals. The best "
+        "pair is the best of those that ran with all seeds. The optimum at a width is a "
         "parabola's minimum in log2, weight decay at that width's own best learning rate.",
         style="dim",
         highlight=False,
@@ -59,8 +62,8 @@ def _table(score: RecipeScore) -> Table:
     table.add_column("width", justify="right")
     table.add_column("best learning rate", no_wrap=True)
     table.add_column("best weight decay", no_wrap=True)
-    table.add_column("best that ran", no_wrap=True)
-    table.add_column("its loss ± noise", justify="right", no_wrap=True)
+    table.add_column("best pair", no_wrap=True)
+    table.add_column("its loss", justify="right", no_wrap=True)
     for width, one in score.widths.items():
         noise = f"{one.loss:.3f} ± {one.noise:.3f}" if one.noise == one.noise else f"{one.loss:.3f}"
         table.add_row(

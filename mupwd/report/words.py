@@ -38,7 +38,7 @@ def optimum_words(optimum: Optimum | None) -> str:
         return "not measured"
     if optimum.edge in ("low", "high"):
         sign, word = ("≤", "lower") if optimum.edge == "low" else ("≥", "higher")
-        return f"{sign} {power(optimum.best)}, the grid's edge: go {word}"
+        return f"{sign} {power(optimum.best)}, edge: go {word}"
     interval = "" if optimum.interval is None else f" [{optimum.interval[0]:.2f}, {optimum.interval[1]:.2f}]"
     return f"{power(optimum.log2)}{interval}" + (" (flat)" if optimum.edge == "flat" else "")
 

@@ -30,7 +30,7 @@ def run_study(
       most_together: trials in one program, where that pays.
 
     Returns:
-      The results of all trials of the study.
+      The results of all trials of the study, in an order that does not depend on which finished first.
 
     Raises:
       TrialError: a trial failed.
@@ -40,10 +40,12 @@ def run_study(
     measured: dict[int, Measurement] = {}
     while True:
         wanted = study.wanted(results.values())
+        new = [trial for trial in wanted if trial.id not in results]
+        if not new:
+            progress.complete()
+            return sorted(results.values(), key=lambda result: _order(study, result.trial))
         missing = []
-        for trial in wanted:
-            if trial.id in results:
-                continue
+        for trial in new:
             found = store.get(trial)
             if found is None:
                 missing.append(trial)
@@ -55,13 +57,6 @@ def run_study(
             one.trial.id: one.trial.width for one in results.values()
         }
         progress.known(Counter(known.values()))
-        if all(trial.id in results for trial in wanted) and len(study.wanted(results.values())) == len(
-            wanted
-        ):
-            progress.complete()
-            return list(results.values())
-        if not missing:
-            continue
         for width, one in _measure(missing, measured, executor, most_together).items():
             measured[width] = one
             progress.measured(width, one.seconds)
@@ -70,6 +65,12 @@ def run_study(
                 store.put(result)
                 results[result.trial.id] = result
                 progress.finished(result.trial.width, result.seconds, str(result.trial))
+
+
+def _order(study: Study, trial: Trial) -> tuple[object, ...]:
+    values = trial.hyperparameters
+    recipe = study.recipes.index(values["recipe"])
+    return recipe, trial.width, *(values[name] for name in _TUNED), trial.seed
 
 
 def _measure(

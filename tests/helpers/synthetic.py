@@ -22,7 +22,9 @@ def best_rate(recipe: str, width: int) -> float:
     return BEST_RATE - (0.0 if recipe == "stays" else math.log2(width / 32))
 
 
-def train(width: int, hyperparameters: Mapping[str, Any], seed: int, directory: Path | None) -> dict[str, Any]:
+def train(
+    width: int, hyperparameters: Mapping[str, Any], seed: int, directory: Path | None
+) -> dict[str, Any]:
     """Returns the loss of one trial; noise is a function of the configuration, as it is in a real one."""
     log, pause = os.environ.get("SYNTHETIC_LOG"), float(os.environ.get("SYNTHETIC_SECONDS", "0"))
     time.sleep(pause)
@@ -43,7 +45,9 @@ def train(width: int, hyperparameters: Mapping[str, Any], seed: int, directory: 
     return {"status": "finished", "eval/loss": loss}
 
 
-def observation(recipe: str, width: int, rate: float, decay: float, seed: int, noise: float = 0.003) -> Observation:
+def observation(
+    recipe: str, width: int, rate: float, decay: float, seed: int, noise: float = 0.003
+) -> Observation:
     """Returns a trial's observation."""
     values = {"recipe": recipe, "learning_rate": rate, "weight_decay": decay, "noise": noise}
     return Observation(recipe, width, rate, decay, seed, train(width, values, seed, None)["eval/loss"])

@@ -13,7 +13,10 @@ def planted(slope, noise=0.005, widths=(32, 64, 128), seed=0):
     return {
         width: fit_optimum(
             {
-                2.0**k: {s: 0.04 * (k + 5.3 - slope * math.log2(width / 32)) ** 2 + noise * rng.normal() for s in (0, 1)}
+                2.0**k: {
+                    s: 0.04 * (k + 5.3 - slope * math.log2(width / 32)) ** 2 + noise * rng.normal()
+                    for s in (0, 1)
+                }
                 for k in range(-10, -1)
             }
         )

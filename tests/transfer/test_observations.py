@@ -20,7 +20,9 @@ def table(noise=0.0, seeds=3, rng=None):
     rng = rng or np.random.default_rng(0)
     offsets = {seed: rng.normal() for seed in range(seeds)}
     return {
-        (2.0**k, 0.1): {seed: 0.1 * abs(k + 5) + offset + noise * rng.normal() for seed, offset in offsets.items()}
+        (2.0**k, 0.1): {
+            seed: 0.1 * abs(k + 5) + offset + noise * rng.normal() for seed, offset in offsets.items()
+        }
         for k in range(-8, -2)
     }
 

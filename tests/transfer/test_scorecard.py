@@ -72,7 +72,9 @@ def test_becomes_json(scores):
     assert back["moves"]["widths"]["128"]["learning_rate"]["optimum"]["log2"] == pytest.approx(
         scores["moves"].widths[128].learning_rate.optimum.log2
     )
-    assert any(math.isinf(point["mean"]) for point in back["moves"]["widths"]["128"]["learning_rate"]["points"])
+    assert any(
+        math.isinf(point["mean"]) for point in back["moves"]["widths"]["128"]["learning_rate"]["points"]
+    )
 
 
 def test_one_width_is_refused(observations):

@@ -1,0 +1,117 @@
+"""What the sentences say, and that they say when nothing is known."""
+
+import math
+
+import pytest
+from helpers.scores import make_scores, make_setting
+from helpers.synthetic import observation
+from rich.console import Console
+
+from mupwd.report.terminal import print_scorecard
+from mupwd.report.words import (
+    comparison,
+    estimate_words,
+    horizon_words,
+    optimum_words,
+    regret_words,
+    sentences,
+    short_drift,
+    tuned_words,
+)
+from mupwd.transfer import Estimate, Optimum, scorecard
+
+
+@pytest.fixture(scope="module")
+def scores():
+    return make_scores()
+
+
+def test_a_recipe_that_transfers(scores):
+    found = sentences(scores["stays"])
+    assert [one.mark for one in found] == ["good"] * 3
+    assert found[0].text.startswith("best learning rate stays: ")
+    assert "octaves per doubling of width" in found[0].text
+    assert short_drift(scores["stays"].learning_rate_drift).text.startswith("stays (")
+
+
+def test_a_recipe_that_drifts(scores):
+    found = sentences(scores["moves"])
+    assert [one.mark for one in found] == ["bad", "good", "bad"]
+    assert found[0].text.startswith("best learning rate drifts: -1.0")
+    assert "tuning there would have won" in found[2].text
+    assert "(learning rate 2^-7, decay 2^-2)" in found[2].text
+
+
+def test_an_edge_is_said_with_its_direction():
+    scores = make_scores(lowest=-6)
+    optimum = scores["moves"].widths[128].learning_rate.optimum
+    assert optimum_words(optimum) == "≤ 2^-6, edge: go lower"
+    drift = sentences(scores["moves"])[0]
+    assert drift.mark == "open"
+    assert "undecided; at width 64, 128 the best value is the lowest of the grid" in drift.text
+
+
+def test_one_seed_is_not_called_a_finding():
+    one_seed = scorecard(
+        observation("moves", width, 2.0**rate, 2.0**decay, 0)
+        for width in (32, 64)
+        for rate in range(-9, -2)
+        for decay in (-4, -2, 0)
+    )["moves"]
+    assert "noise unknown" in regret_words(one_seed).text
+
+
+def test_noise_is_said_to_be_noise(scores):
+    assert comparison(scores)[0].mark == "good"
+    swapped = {"moves": scores["moves"], "stays": scores["stays"]}
+    assert comparison(swapped)[0].mark == "bad"
+    same = comparison({"a": scores["stays"], "b": scores["stays"]})[0]
+    assert same.mark == "open"
+    assert same.text.endswith("within noise")
+
+
+def test_a_tuned_pair_that_diverges_at_the_target_is_said_to():
+    table = [
+        observation("moves", width, 2.0**rate, 2.0**decay, seed)
+        for width in (32, 1024)
+        for rate in range(-12, -3)
+        for decay in (-4, -2, 0)
+        for seed in (0, 1)
+    ]
+    score = scorecard(table)["moves"]
+    assert math.isinf(score.transferred[0])
+    assert regret_words(score).text == "at width 1024 the tuned pair diverges"
+
+
+def test_horizon_and_tuned(scores):
+    setting = make_setting(scores)
+    assert horizon_words(scores["stays"], setting) == (
+        "decay timescale 1/(lr·wd) of a matrix: 128 steps at width 32, 256 at width 128; the runs have 500 steps"
+    )
+    assert (
+        tuned_words(scores["stays"])
+        == "tuned at width 32: learning rate 2^-5 = 0.0312, weight decay 2^-2 = 0.25"
+    )
+
+
+def test_numbers():
+    assert estimate_words(Estimate(0.01234, (-0.001, 0.03))) == "0.012 [-0.001, +0.030]"
+    assert estimate_words(Estimate(-0.5, None), signed=True) == "-0.500 (one seed: noise unknown)"
+    assert optimum_words(None) == "not measured"
+    assert optimum_words(Optimum(-5.125, (-5.5, -5.0), None, -5.0)) == "2^-5.12 [-5.50, -5.00]"
+    assert optimum_words(Optimum(-5.0, (-6.0, -4.0), "flat", -5.0)) == "2^-5 [-6.00, -4.00] (flat)"
+
+
+def test_the_terminal_shows_all_of_it_in_80_columns(scores):
+    console = Console(width=80, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
+    with console.file:
+        print_scorecard(
+            console,
+            {"[bold]odd[/bold]": scores["stays"], "moves": scores["moves"]},
+            make_setting({"stays": scores["stays"], "moves": scores["moves"]}),
+        )
+        text = console.export_text()
+    assert "best learning rate drifts" in text
+    table = [line for line in text.splitlines() if line.strip().startswith(("width", "32 ", "64 ", "128 "))]
+    assert len(table) == 8
+    assert max(map(len, table)) <= 84

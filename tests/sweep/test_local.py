@@ -1,0 +1,74 @@
+"""Trials in this process and in others."""
+
+import os
+import signal
+
+import pytest
+from helpers.synthetic import train
+
+from mupwd.sweep.errors import TrialError
+from mupwd.sweep.local import LocalExecutor, OneByOne
+from mupwd.sweep.trial import Trial
+
+
+def trials(count, **values):
+    return [
+        Trial(32, {"learning_rate": 2.0**-k, "weight_decay": 0.1, "recipe": "stays", **values}, 0)
+        for k in range(4, 4 + count)
+    ]
+
+
+class TellsWhere:
+    """Returns as loss the process that ran the trial, and how many cores it may use."""
+
+    def run(self, trials):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        return [{"eval/loss": float(os.getpid()), "cores": cores} for _ in trials]
+
+
+class EndsItself:
+    def run(self, trials):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_group_comes_back_with_its_results(processes):
+    groups = [trials(5)[:3], trials(5)[3:]]
+    with LocalExecutor(OneByOne(train), processes) as executor:
+        results = [result for group in executor.run(groups) for result in group]
+    assert {result.trial.id for result in results} == {trial.id for trial in trials(5)}
+    for result in results:
+        alone = train(32, result.trial.hyperparameters, 0, None)
+        assert result.metrics == alone
+
+
+def test_other_processes_have_one_core_each_and_live_on():
+    with LocalExecutor(TellsWhere(), 2) as executor:
+        first = [group[0] for group in executor.run([[trial] for trial in trials(4)])]
+        second = [group[0] for group in executor.run([[trial] for trial in trials(4)])]
+    used = {result.loss for result in first + second}
+    assert len(used) <= 2
+    assert os.getpid() not in used
+    assert {result.metrics["cores"] for result in first} == {1}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_trial_that_raises_is_named(processes):
+    with (
+        LocalExecutor(OneByOne(train), processes) as executor,
+        pytest.raises(TrialError, match=r"(?s)stays, width 32, learning rate 0.0625.*a trial that fails"),
+    ):
+        list(executor.run([[trial] for trial in trials(2, fails=2.0**-4)]))
+
+
+def test_a_process_that_is_killed_is_noticed():
+    with (
+        LocalExecutor(EndsItself(), 2) as executor,
+        pytest.raises(TrialError, match="killed, perhaps for want of memory; finished trials are kept"),
+    ):
+        list(executor.run([trials(1)]))
+
+
+def test_no_process_is_refused():
+    with pytest.raises(ValueError, match="processes must be at least 1, got 0"):
+        LocalExecutor(OneByOne(train), 0)

@@ -1,0 +1,72 @@
+"""The proxy's trials: several in one program give what single runs give."""
+
+import math
+
+import pytest
+
+from mupwd.sweep.proxy_trials import ProxyTrials
+from mupwd.sweep.trial import Trial
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("".join(f"line {i} of a text that is long enough to learn from\n" for i in range(400)))
+    return str(path)
+
+
+def trial(text, rate, seed=0, **values):
+    fixed = {
+        "corpus": text,
+        "layers": 1,
+        "steps": 12,
+        "warmup": 2,
+        "batch_size": 2,
+        "sequence_length": 16,
+        "recipe": "mupwd",
+        "base": 16,
+        "eval_batches": 2,
+        "log_every": 5,
+    }
+    return Trial(32, fixed | values | {"learning_rate": rate, "weight_decay": 0.1}, seed)
+
+
+@pytest.fixture(scope="module")
+def both(text):
+    trials = [trial(text, 2.0**-7), trial(text, 2.0**-4), trial(text, 2.0**-7, seed=1), trial(text, 1e4)]
+    runner = ProxyTrials()
+    return runner.run(trials), [runner.run([one])[0] for one in trials]
+
+
+def test_together_as_alone(both):
+    together, alone = both
+    for one, other in zip(together[:3], alone[:3], strict=True):
+        assert one["status"] == other["status"] == "finished"
+        assert one["step"] == other["step"] == 12
+        for name in ("eval/loss", "train/loss"):
+            assert one[name] == pytest.approx(other[name], rel=2e-4)
+    assert len({metrics["eval/loss"] for metrics in together[:3]}) == 3
+
+
+def test_a_trial_that_diverges_is_a_result_and_leaves_the_others_alone(both):
+    for metrics in (both[0][3], both[1][3]):
+        assert metrics["status"] == "diverged"
+        assert math.isnan(metrics["eval/loss"])
+    assert both[0][3]["step"] == both[1][3]["step"]
+
+
+def test_trials_of_two_kinds_are_refused(text):
+    with pytest.raises(ValueError, match="may differ in learning rate, decay and seed only"):
+        ProxyTrials().run([trial(text, 0.1), trial(text, 0.1, recipe="sp")])
+
+
+def test_measuring_stays_within_what_is_asked_for(text):
+    found = ProxyTrials().measure(trial(text, 0.01), most=4)
+    assert found.size in (1, 4)
+    assert found.seconds > 0
+    assert ProxyTrials().measure(trial(text, 0.01), most=3).size == 1
+
+
+def test_an_unknown_hyperparameter_is_named(text):
+    with pytest.raises(ValueError, match="unknown hyperparameter 'layer'"):
+        ProxyTrials().run([trial(text, 0.1, layer=2)])
