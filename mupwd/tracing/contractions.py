@@ -43,6 +43,8 @@ def dot(
         if value.parametric or (value.pending == "lookup" and other.data and not other.terms):
             keys[side] = contract(site, side, value, labels, other)
         else:
+            if value.pending == other.pending == "lookup":
+                value = _rows_with_rows(value, c)
             value = settle(site, value, c if other.data else ())
         settled.append(value)
 
@@ -70,6 +72,14 @@ def dot(
         reduced=not keys and grows(size),
         tags=tuple(tags),
     )
+
+
+def _rows_with_rows(value: Value, contracting: list[int]) -> Value:
+    """Rows contracted with rows of another lookup: embeddings both, or one of them a readout."""
+    problem = "has rows that are contracted with rows of another lookup: an input, or a readout"
+    summed = [any(grows(a.size) for i in contracting for a in t.axes[i]) for t in value.terms]
+    terms = zip(value.terms, summed, strict=True)
+    return replace(value, terms=tuple(replace(t, problem=t.problem or problem) if s else t for t, s in terms))
 
 
 def _claimed_scales(site: Site, keys: frozenset) -> float:

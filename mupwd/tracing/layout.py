@@ -46,6 +46,20 @@ def broadcast(value: Value, positions: Sequence[int], dims: tuple[Size, ...]) ->
     )
 
 
+def tile(value: Value, dims: tuple[Size, ...]) -> Value:
+    """Copies put behind each other along an axis."""
+
+    def repeated(atoms: tuple[Atom, ...], old: Size, new: Size) -> tuple[Atom, ...]:
+        return (*anonymous((new[0] // old[0], new[1] // old[1])), *atoms)
+
+    return _rearranged(
+        value,
+        dims,
+        terms=lambda term: tuple(map(repeated, term.axes, value.dims, dims)),
+        tags=tuple(value.tag(i)._replace(copies=()) for i in range(len(dims))),
+    )
+
+
 def cut(value: Value, dims: tuple[Size, ...], record: Record) -> Value:
     """Slices with static bounds; an axis may keep its size."""
     for axis, (old, new) in enumerate(zip(value.dims, dims, strict=True)):

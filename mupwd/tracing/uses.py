@@ -128,8 +128,9 @@ def settle(site: Site, value: Value, summed: Sequence[int] = ()) -> Value:
 def meet(site: Site, value: Value, kind: Any, companion: Value) -> list[Any]:
     """Notes that parameters are added to, joined with, or otherwise combined elementwise with an activation."""
     keys = []
+    norm = not companion.any_growth and all(term.statistic and not term.atoms() for term in value.terms)
     for term in value.terms:
-        if term.statistic and not term.atoms() and kind == "sum":
+        if norm and kind == "sum":
             continue  # a regulariser: a norm added to a loss is no use of the parameter
         marks, sample = [], False
         for axis, atoms in enumerate(term.axes):

@@ -128,6 +128,8 @@ class Walk:
                 return [layout.reshape(value, out)]
             case "broadcast_in_dim":
                 return [layout.broadcast(value, params["broadcast_dimensions"], out)]
+            case "tile":
+                return [layout.tile(value, out)]
             case "slice":
                 return [layout.cut(value, out, site.record)]
             case "split":
