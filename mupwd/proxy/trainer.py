@@ -96,7 +96,7 @@ class Trainer:
                 self.corpus, self.train.eval_batches, self.train.batch_size, self.train.sequence_length
             )
         )
-        self.tokens = _device_tokens(self.corpus)
+        self.tokens = device_tokens(self.corpus)
 
     def run(
         self, learning_rate: float, weight_decay: float, seed: int, directory: str | Path | None = None
@@ -241,7 +241,7 @@ class Trainer:
 _TOKENS: weakref.WeakKeyDictionary[Corpus, Array] = weakref.WeakKeyDictionary()
 
 
-def _device_tokens(corpus: Corpus | StreamedCorpus) -> Array | None:
+def device_tokens(corpus: Corpus | StreamedCorpus) -> Array | None:
     """The training text on the device; None where it is too large for memory."""
     if not isinstance(corpus, Corpus) or isinstance(corpus.train, np.memmap):
         return None

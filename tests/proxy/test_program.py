@@ -17,8 +17,13 @@ HYPER = Hyper.of(2**-6, 0.1, 7)
 
 
 @pytest.fixture(scope="module")
-def program():
-    return Program(32, PROXY, TRAIN, family(PROXY, base=32).plan(32))
+def llamas():
+    return family(PROXY, base=32)
+
+
+@pytest.fixture(scope="module")
+def program(llamas):
+    return Program(32, PROXY, TRAIN, llamas.plan(32))
 
 
 @pytest.fixture(scope="module")
@@ -83,21 +88,25 @@ def test_at_the_base_a_run_is_plain_adamw_on_the_matrices(program, segment, star
             ),
         ),
     )
-    params, losses, norms = start.params, [], []
-    with jax.numpy_dtype_promotion("standard"):
-        state = transform.init(params)
-        for step in range(4):
-            batch = text_corpus.batch(seed=7, step=step, batch_size=2, sequence_length=16)
-            loss, grads = jax.value_and_grad(program.loss)(params, jnp.asarray(batch))
-            losses.append(float(loss))
-            norms.append(float(optax.tree.norm(grads)))
+
+    @jax.jit
+    def step(params, state, batch):
+        loss, grads = jax.value_and_grad(program.loss)(params, batch)
+        with jax.numpy_dtype_promotion("standard"):
             updates, state = transform.update(grads, state, params)
-            params = optax.apply_updates(params, updates)
+        return optax.apply_updates(params, updates), state, loss, optax.tree.norm(grads)
+
+    params, state, losses, norms = start.params, transform.init(start.params), [], []
+    for i in range(4):
+        batch = text_corpus.batch(seed=7, step=i, batch_size=2, sequence_length=16)
+        params, state, loss, norm = step(params, state, jnp.asarray(batch))
+        losses.append(float(loss))
+        norms.append(float(norm))
     ours, metrics = segment(start, HYPER, tokens, 4)
     np.testing.assert_allclose(metrics["train/loss"], losses, rtol=1e-5)
     np.testing.assert_allclose(metrics["train/grad_norm"], norms, rtol=1e-4)
     np.testing.assert_allclose(
-        metrics["train/learning_rate"], [2**-6 * float(shape(step)) for step in range(4)], rtol=1e-6
+        metrics["train/learning_rate"], [2**-6 * float(shape(i)) for i in range(4)], rtol=1e-6
     )
     for path, leaf in named_leaves(ours.params).items():
         np.testing.assert_allclose(leaf, named_leaves(params)[path], rtol=0, atol=1e-4)
@@ -112,20 +121,23 @@ def test_trials_in_one_program_equal_trials_alone(program, segment, tokens):
     states = jax.jit(jax.vmap(program.init))(hypers)
     together = jax.jit(jax.vmap(program.segment, in_axes=(0, 0, None, None)))
     states, metrics = together(states, hypers, tokens, jnp.int32(4))
-    evaluate = jax.jit(jax.vmap(program.evaluate, in_axes=(0, None)))
+    evaluate, evaluate_all = (
+        jax.jit(f) for f in (program.evaluate, jax.vmap(program.evaluate, in_axes=(0, None)))
+    )
     batches = jnp.asarray(np.random.default_rng(0).integers(0, 256, (3, 2, 17)), jnp.int32)
-    losses = evaluate(states.params, batches)
+    losses = evaluate_all(states.params, batches)
+    init = jax.jit(program.init)
     for trial in range(2):
         hyper = jax.tree.map(lambda values, i=trial: values[i], hypers)
-        state, alone = segment(jax.jit(program.init)(hyper), hyper, tokens, 4)
+        state, alone = segment(init(hyper), hyper, tokens, 4)
         np.testing.assert_allclose(metrics["train/loss"][trial], alone["train/loss"], rtol=1e-4)
-        np.testing.assert_allclose(losses[trial], program.evaluate(state.params, batches), rtol=1e-4)
+        np.testing.assert_allclose(losses[trial], evaluate(state.params, batches), rtol=1e-4)
 
 
 def test_initial_values_at_the_target_follow_the_rule():
     proxy = ProxyConfig(layers=1, kv_heads=2)
     plan = family(proxy, base=32).plan(128)
-    state = Program(128, proxy, TRAIN, plan).init(Hyper.of(0.1, 0.1, 0))
+    state = jax.jit(Program(128, proxy, TRAIN, plan).init)(HYPER)
     base = {
         "embedding": 1.0,
         "readout/kernel": 32**-0.5,
@@ -142,12 +154,12 @@ def test_initial_values_at_the_target_follow_the_rule():
 
 
 @pytest.mark.parametrize(("recipe", "ratios"), [("mupwd", {}), ("completep", {"depth_ratio": 4.0})])
-def test_forward_and_folded_forms_train_the_same(recipe, ratios, tokens):
+def test_forward_and_folded_forms_train_the_same(recipe, ratios, tokens, llamas):
     losses = []
     for form in ("forward", "folded"):
-        plan = family(PROXY, base=32).plan(64, recipe=recipe, form=form, **ratios)
+        plan = llamas.plan(64, recipe=recipe, form=form, **ratios)
         program = Program(64, PROXY, TRAIN, plan)
-        _, metrics = jax.jit(program.segment)(program.init(HYPER), HYPER, tokens, 4)
+        _, metrics = jax.jit(program.segment)(jax.jit(program.init)(HYPER), HYPER, tokens, 4)
         losses.append(metrics)
     for name in ("train/loss", "train/grad_norm"):
         np.testing.assert_allclose(losses[0][name], losses[1][name], rtol=1e-4)
@@ -156,17 +168,17 @@ def test_forward_and_folded_forms_train_the_same(recipe, ratios, tokens):
 def test_a_tied_readout_gets_its_factor():
     tied = ProxyConfig(layers=1, tied=True)
     program = Program(128, tied, TRAIN, family(tied, base=32).plan(128, form="forward"))
-    params = program.init(HYPER).params
+    params = jax.jit(program.init)(HYPER).params
     some = jnp.zeros((1, 8), jnp.int32)
     np.testing.assert_allclose(
         4 * program.logits(params, some), program._model_logits(params, some), rtol=1e-5
     )
 
 
-def test_residual_branches_get_the_factor_of_a_depth_recipe():
-    deep = family(PROXY, base=32).plan(32, recipe="completep", depth_ratio=4.0)
-    programs = [Program(32, PROXY, TRAIN, p) for p in (deep, family(PROXY, base=32).plan(32))]
-    params = programs[1].init(HYPER).params
+def test_residual_branches_get_the_factor_of_a_depth_recipe(llamas, program, start):
+    deep = llamas.plan(32, recipe="completep", depth_ratio=4.0)
+    programs = [Program(32, PROXY, TRAIN, deep), program]
+    params = start.params
     some = jnp.zeros((1, 8), jnp.int32)
     silent = {**params, "layers": jax.tree.map(jnp.zeros_like, params["layers"])}
     logits, without = (program.logits(params, some) for program in programs)
@@ -178,17 +190,15 @@ def test_residual_branches_get_the_factor_of_a_depth_recipe():
 def test_sp_leaves_the_model_s_own_initial_values():
     plan = family(PROXY, base=32).plan(64, recipe="sp")
     own = family(PROXY, base=32).plan(64, recipe="mupwd")
-    sp, mupwd = (
-        named_leaves(Program(64, PROXY, TRAIN, p).init(Hyper.of(0.1, 0.1, 0)).params) for p in (plan, own)
-    )
+    sp, mupwd = (named_leaves(jax.jit(Program(64, PROXY, TRAIN, p).init)(HYPER).params) for p in (plan, own))
     ratio = np.asarray(sp["readout/kernel"]) / np.asarray(mupwd["readout/kernel"])
     np.testing.assert_allclose(ratio, math.sqrt(2), rtol=1e-5)
     assert (sp["embedding"] == mupwd["embedding"]).all()
 
 
-def test_a_plan_for_another_width_is_refused():
+def test_a_plan_for_another_width_is_refused(llamas):
     with pytest.raises(PlanError, match="another shape"):
-        Program(64, PROXY, TRAIN, family(PROXY, base=32).plan(32))
+        Program(64, PROXY, TRAIN, llamas.plan(32))
 
 
 def test_the_state_is_a_pytree_of_arrays(start):

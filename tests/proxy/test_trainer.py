@@ -8,6 +8,7 @@ from mupwd.proxy import ProxyConfig, TrainConfig, Trainer
 from mupwd.proxy.corpus import Corpus
 from mupwd.proxy.corpus_errors import CorpusError
 from mupwd.proxy.metrics_log import read_metrics, series
+from mupwd.proxy.trainer import device_tokens
 
 PROXY = ProxyConfig(layers=1)
 TRAIN = TrainConfig(
@@ -136,13 +137,14 @@ def test_a_loss_of_nan_is_a_divergence_too(trainer):
     assert result["status"] == "diverged"
 
 
-def test_batches_of_a_mapped_file_give_the_same_run(trainer, finished, text_corpus, tmp_path):
+def test_batches_of_a_mapped_file_give_the_same_run(trainer, finished, text_corpus, tmp_path, monkeypatch):
     file = tmp_path / "train.bin"
     text_corpus.train.tofile(file)
     mapped = Corpus("mapped", np.memmap(file, text_corpus.train.dtype), text_corpus.validation, 256)
-    other = Trainer(32, proxy=PROXY, train=TRAIN, corpus=mapped)
-    assert other.tokens is None
-    result = other.run(2**-5, 0.1, seed=0)
+    monkeypatch.setattr(trainer, "corpus", mapped)
+    monkeypatch.setattr(trainer, "tokens", device_tokens(mapped))
+    assert trainer.tokens is None
+    result = trainer.run(2**-5, 0.1, seed=0)
     assert result["eval/loss"] == pytest.approx(finished[1]["eval/loss"], rel=1e-3)
 
 
@@ -151,12 +153,12 @@ def test_the_default_progress_bar_is_silent_where_there_is_no_terminal(trainer, 
     assert capfd.readouterr() == ("", "")
 
 
-def test_progress_bar_shows_loss_speed_and_time_left(text_corpus, capfd):
-    train = TrainConfig(steps=4, warmup=0, batch_size=2, sequence_length=16, log_every=1, eval_batches=1)
-    Trainer(32, proxy=PROXY, train=train, corpus=text_corpus, progress=True).run(2**-5, 0.1, seed=0)
+def test_progress_bar_shows_loss_speed_and_time_left(trainer, capfd, monkeypatch):
+    monkeypatch.setattr(trainer, "_progress", True)
+    trainer.run(2**-5, 0.1, seed=0)
     shown = capfd.readouterr().err
     assert "width 32" in shown
-    assert "4/4" in shown
+    assert "60/60" in shown
     assert "loss " in shown
     assert "tokens/s" in shown
 
