@@ -21,6 +21,7 @@ from mupwd.tracing.roles import Parameter
 
 _SURE = 0.25  # half of the distance between two exponents
 _MOST_SEEDS = 16
+_LARGE = 2**24  # values
 _SUMMED = ("matrix", "narrow", "output", "tied")  # their rule counts the axes that are summed
 
 
@@ -114,8 +115,10 @@ def _moments(source: Source, width: int, seed: int) -> dict[str, _Moments]:
             if is_parameter(leaf) and leaf.size
         }
 
-    found = jax.device_get(jax.jit(compute)())  # jitted: the arrays themselves need not be kept
     shapes = named_leaves(source.abstract(width).params)
+    total = sum(math.prod(leaf.shape) for leaf in shapes.values() if is_parameter(leaf))
+    # Jitted, a large model's arrays need not be kept; a small one is faster without a program of its own.
+    found = jax.device_get(jax.jit(compute)() if total > _LARGE else compute())
     return {path: _Moments(tuple(shapes[path].shape), float(v), bool(c)) for path, (v, c) in found.items()}
 
 

@@ -44,8 +44,11 @@ class Source:
 
     @property
     def _arguments(self) -> list[inspect.Parameter]:
+        # The signature of an nnx class is its metaclass's, which tells nothing.
+        of_class = isinstance(self.build, type)
+        target: Any = self.build.__init__ if of_class else self.build
         try:
-            return list(inspect.signature(self.build).parameters.values())
+            return list(inspect.signature(target).parameters.values())[of_class:]
         except (TypeError, ValueError):  # a builtin tells nothing
             return []
 
