@@ -151,7 +151,7 @@ class Family:
         if seed and not source.seeded(width):
             raise TraceError(f"seed={seed}, but build takes no seed; define build(width, seed)")
         model = source.make(width, seed)
-        plan.check({name: leaf for name, leaf in named_leaves(model.params).items() if is_parameter(leaf)})
+        plan.check(jax.tree.map(lambda leaf: leaf if is_parameter(leaf) else None, model.params))
 
         def scaled(name: str, leaf: Any) -> Any:
             return leaf * jax.numpy.asarray(factors[name], leaf.dtype) if name in factors else leaf
