@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.extend.core import Literal
@@ -127,9 +128,7 @@ def _content(value: Any) -> Any:
 def _array(value: Any) -> np.ndarray | None:
     """A concrete array of numbers; None for tracers, keys and anything else."""
     value = _content(value)
-    if isinstance(value, Tracer) or jax.dtypes.issubdtype(
-        getattr(value, "dtype", np.float32), jax.dtypes.extended
-    ):
+    if isinstance(value, Tracer) or jnp.issubdtype(getattr(value, "dtype", np.float32), jax.dtypes.extended):
         return None
     found = np.asarray(value)
     numeric = found.dtype.kind in "biuf" or found.dtype.name == "bfloat16"

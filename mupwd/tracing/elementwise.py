@@ -5,72 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mupwd.tracing.constants import differs
+from mupwd.tracing.operations import ADDITIVE, LINEAR, OTHER, PRODUCTS
 from mupwd.tracing.uses import Site, meet, settle
 from mupwd.tracing.values import Size, Tag, Term, Value, anonymous
-
-# A linear function of their operand.
-LINEAR = {
-    *(
-        "complex",
-        "conj",
-        "convert_element_type",
-        "copy",
-        "copy_p",
-        "cumsum",
-        "device_put",
-        "imag",
-        "mesh_cast",
-    ),
-    *(
-        "name",
-        "neg",
-        "pcast",
-        "ppermute",
-        "psum",
-        "psum2",
-        "psum_invariant",
-        "pvary",
-        "real",
-        "reduce_precision",
-    ),
-    *("reshard", "rev", "sharding_constraint", "stop_gradient"),
-}
-ADDITIVE = {"add", "sub", "add_any"}
-PRODUCTS = {"mul", "div"}
-OTHER = {
-    *(
-        "abs",
-        "acos",
-        "acosh",
-        "and",
-        "asin",
-        "asinh",
-        "atan",
-        "atan2",
-        "atanh",
-        "cbrt",
-        "ceil",
-        "clamp",
-        "cos",
-    ),
-    *(
-        "cosh",
-        "cumlogsumexp",
-        "cummax",
-        "cummin",
-        "cumprod",
-        "digamma",
-        "eq",
-        "erf",
-        "erf_inv",
-        "erfc",
-        "exp",
-    ),
-    *("exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p"),
-    *("logistic", "lt", "max", "min", "ne", "nextafter", "not", "or", "pow", "rem", "round", "rsqrt"),
-    *("select_n", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh", "xor", "pmax", "pmin"),
-}
-ELEMENTWISE = LINEAR | ADDITIVE | PRODUCTS | OTHER
 
 
 def elementwise(site: Site, op: str, values: list[Value], dims: tuple[Size, ...], alone: bool) -> Value:

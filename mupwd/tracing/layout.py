@@ -46,6 +46,16 @@ def broadcast(value: Value, positions: Sequence[int], dims: tuple[Size, ...]) ->
     )
 
 
+def unstack(value: Value, axis: int, dims: tuple[Size, ...], record: Record) -> Value:
+    """One of the entries along an axis, without the axis."""
+    return reshape(cut(value, (*dims[:axis], (1, 1), *dims[axis:]), record), dims)
+
+
+def expand(value: Value, axis: int) -> Value:
+    """The value with a new axis of size 1."""
+    return reshape(value, (*value.dims[:axis], (1, 1), *value.dims[axis:]))
+
+
 def tile(value: Value, dims: tuple[Size, ...]) -> Value:
     """Copies put behind each other along an axis."""
 

@@ -12,20 +12,16 @@ import numpy as np
 from jax.extend.core import Literal
 
 from mupwd.tracing import constants, contractions, layout, lookups, loops
-from mupwd.tracing.elementwise import ELEMENTWISE, elementwise
+from mupwd.tracing.elementwise import elementwise
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.jaxprs import UNKNOWN, body_of, opened, source_line
+from mupwd.tracing.operations import CALLS, ELEMENTWISE, GATHERS, LINEAR, MUTABLE, REDUCTIONS
 from mupwd.tracing.residual import residual_branches
 from mupwd.tracing.uses import Site, activation, meet, settle
-from mupwd.tracing.values import Branch, Location, Mark, Record, Size, Value
+from mupwd.tracing.values import Branch, Location, Mark, Record, Size, Term, Value, resized
 
-CALLS = {
-    *("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call"),
-    *("custom_vjp_call", "custom_vjp_call_jaxpr", "shard_map", "named_call", "noinline"),
-}
 # What an equation says of its axes, which has to be the same at both widths.
 _SHAPELESS = ("dimension_numbers", "permutation", "broadcast_dimensions", "axes", "dimension", "axis")
-_REDUCTIONS = {"reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "argmax", "argmin"}
 
 
 class Walk:
@@ -95,10 +91,21 @@ class Walk:
                 return loops.cond(self.run, eqn, delta, values, dims, site)
             case "optimization_barrier":
                 return [replace(v, dims=d) for v, d in zip(values, dims, strict=True)]
-        results = self._primitive(site, eqn, delta, values, dims, alone)
-        if any(v.any_growth for v in (*values, *results)):
-            for value in values:
-                record.met |= value.origins
+        if name in MUTABLE:
+            raise TraceError(
+                f"the program keeps values in a mutable array ({name} at {self._line(eqn)}), where they cannot be "
+                "followed; carry them as values of a scan instead"
+            )
+        if name in LINEAR and len(values) == len(dims) and touched:
+            results = [
+                elementwise(site, name, [v], d, alone) if v.data or v.terms else replace(v, dims=d)
+                for v, d in zip(values, dims, strict=True)
+            ]
+        else:
+            results = self._primitive(site, eqn, delta, values, dims, alone)
+            if any(v.any_growth for v in (*values, *results)):
+                for value in values:
+                    record.met |= value.origins
         return [_without_gradient(v, var.aval) for v, var in zip(results, eqn.outvars, strict=True)]
 
     def _primitive(self, site, eqn, delta, values, dims, alone) -> list[Value]:
@@ -106,7 +113,7 @@ class Walk:
         if not any(v.data or v.terms for v in values):
             known = constants.folded if name in ELEMENTWISE else constants.computed
             return [known(name, params, values, d) for d in dims]
-        if name in ELEMENTWISE and len(dims) == 1:
+        if name in ELEMENTWISE:
             return [elementwise(site, name, values, out, alone)]
         value = values[0]
         match name:
@@ -120,7 +127,7 @@ class Walk:
                 return [contractions.convolve(site, values[0], values[1], params, out)]
             case "reduce_sum":
                 return [contractions.reduce(site, value, params["axes"], out, linear=True)]
-            case _ if name in _REDUCTIONS:
+            case _ if name in REDUCTIONS:
                 return [contractions.reduce(site, value, params["axes"], out, linear=False)]
             case "transpose":
                 return [layout.transpose(value, params["permutation"], out)]
@@ -130,6 +137,11 @@ class Walk:
                 return [layout.broadcast(value, params["broadcast_dimensions"], out)]
             case "tile":
                 return [layout.tile(value, out)]
+            case "unstack" | "stack":
+                axis = params["axis"]
+                if name == "unstack":
+                    return [layout.unstack(value, axis, d, site.record) for d in dims]
+                return [self._concatenate(site, [layout.expand(v, axis) for v in values], out, axis)]
             case "slice":
                 return [layout.cut(value, out, site.record)]
             case "split":
@@ -143,7 +155,7 @@ class Walk:
                 return [lookups.dynamic_slice(site, value, values[1:], out)]
             case "concatenate":
                 return [self._concatenate(site, values, out, params["dimension"])]
-            case "all_gather" if params["tiled"]:
+            case _ if name in GATHERS and params["tiled"]:
                 return [layout.gathered(value, out)]
             case "dynamic_update_slice":
                 return [self._concatenate(site, values[:2], out, None)]
@@ -206,15 +218,27 @@ class Walk:
 
     def _pieces_of_one(self, site, operands: list[Value], dims, axis: int | None) -> Value:
         """A parameter cut and put together again, as rotary halves or a roll: its axes are where they were."""
-        terms = {}
-        for value in operands:
-            for term in value.terms:
-                known = terms.setdefault(term.param, term)
-                same = [i for i in range(len(dims)) if i != axis and known.axes[i] != term.axes[i]]
-                if same:
-                    problem = f"is joined with itself in another layout at {site.source}"
-                    terms[term.param] = replace(known, problem=known.problem or problem)
-        return Value(dims, tuple(terms.values()))
+        terms: dict[int, Term] = {}
+        # A piece of size 1 was taken by an index, and has lost its axis: the others say what it was.
+        for term in sorted((t for v in operands for t in v.terms), key=lambda term: len(term.marks)):
+            known = terms.setdefault(term.param, term)
+            moved = any(i != axis and known.axes[i] != term.axes[i] for i in range(len(dims)))
+            if moved or known.ratio != term.ratio:
+                how = "in another layout" if moved else "under another scale"
+                problem = f"is joined with itself {how} at {site.source}"
+                known = replace(known, problem=known.problem or problem)
+            terms[term.param] = replace(known, problem=known.problem or term.problem)
+        whole = (
+            replace(
+                term,
+                axes=tuple(
+                    resized(atoms, (0, 0), dims[i]) if i == axis and len(atoms) == 1 else atoms
+                    for i, atoms in enumerate(term.axes)
+                ),
+            )
+            for term in terms.values()
+        )
+        return Value(dims, tuple(whole))
 
 
 def _structures_differ(base: Any, delta: Any) -> None:
