@@ -57,7 +57,8 @@ def short_drift(drift: Drift | None) -> Sentence:
         return Sentence("open", "undecided")
     number = f"{drift.slope:+.2f} octaves per doubling"
     mark: dict[str, Mark] = {"transfers": "good", "drifts": "bad", "undecided": "open"}
-    word = {"transfers": "stays", "drifts": "drifts", "undecided": "undecided"}[drift.verdict]
+    unclear = "within noise" if drift.within_noise else "undecided"
+    word = {"transfers": "stays", "drifts": "drifts", "undecided": unclear}[drift.verdict]
     return Sentence(mark[drift.verdict], f"{word} ({number})")
 
 
@@ -71,13 +72,17 @@ def drift_words(what: str, drift: Drift | None) -> Sentence:
     if drift is None:
         return Sentence("open", f"best {what}: too few values to say")
     if drift.interval is None:
-        return Sentence("open", f"best {what}: undecided; {drift.reason}")
+        return Sentence("open", f"best {what}: undecided; {drift.advice}")
     number = f"{drift.slope:+.2f} [{drift.interval[0]:+.2f}, {drift.interval[1]:+.2f}] octaves per doubling"
     if drift.verdict == "transfers":
         return Sentence("good", f"best {what} stays: {number} of width")
     if drift.verdict == "drifts":
         return Sentence("bad", f"best {what} drifts: {number} of width")
-    return Sentence("open", f"best {what}: undecided, {number} of width; {drift.reason}")
+    if drift.within_noise:
+        return Sentence(
+            "open", f"best {what}: any movement is within noise, {number} of width; {drift.advice}"
+        )
+    return Sentence("open", f"best {what}: undecided, {number} of width; {drift.advice}")
 
 
 def regret_words(score: RecipeScore) -> Sentence:

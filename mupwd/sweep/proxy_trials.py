@@ -72,6 +72,8 @@ class ProxyTrials:
     def _set_cache(self) -> None:
         if self._cache_directory is not None and jax.config.values["jax_compilation_cache_dir"] is None:
             jax.config.update("jax_compilation_cache_dir", str(self._cache_directory))
+            # Also what compiles quickly: every process and every later run would do it again.
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 class _Compiled(NamedTuple):

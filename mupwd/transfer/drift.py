@@ -25,14 +25,19 @@ class Drift:
       verdict: "drifts": 0 is outside the interval, and the movement over all widths is more than the
         tolerance. "transfers": the movement is within the tolerance, and the interval excludes twice as
         much. Else "undecided".
-      reason: why, in words, and for "undecided" what to add.
+      advice: for "undecided" what to add; else empty.
     """
 
     slope: float
     interval: tuple[float, float] | None
     doublings: float
     verdict: Verdict
-    reason: str
+    advice: str = ""
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether the interval holds 0."""
+        return self.interval is not None and self.interval[0] <= 0.0 <= self.interval[1]
 
     @property
     def total(self) -> float:
@@ -131,11 +136,11 @@ def _draws(optimum: Optimum, index: int) -> np.ndarray:
 def _judge(slope: float, slopes: np.ndarray, doublings: float, tolerance: float, level: float) -> Drift:
     low, high = (float(end) for end in np.quantile(slopes, [(1 - level) / 2, (1 + level) / 2]))
     total = slope * doublings
-    moved = f"{total:+.2f} octaves over {doublings:g} doublings"
+    verdict: Verdict
     if (low > 0 or high < 0) and abs(total) > tolerance:
-        verdict, reason = "drifts", moved
+        verdict, advice = "drifts", ""
     elif abs(total) <= tolerance and max(-low, high) * doublings <= 2 * tolerance:
-        verdict, reason = "transfers", f"{moved}, within {tolerance:g}"
+        verdict, advice = "transfers", ""
     else:
-        verdict, reason = "undecided", f"{moved}, with too wide an interval: add seeds near the optima"
-    return Drift(slope, (low, high), doublings, verdict, reason)
+        verdict, advice = "undecided", "add seeds near the optima, or widths"
+    return Drift(slope, (low, high), doublings, verdict, advice)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 DRAWS = 4000
 
@@ -47,8 +48,9 @@ def fit_optimum(
     the best value; `x* = -b / 2a`. The interval comes from draws of (a, b) that the residuals allow:
     variance from the scaled inverse chi-square with the fit's degrees of freedom, coefficients from the
     normal about the estimate, so that few trials give wide intervals (a bootstrap of the residuals is too
-    narrow there). Residuals hold both the noise between seeds and the misfit of a parabola. Draws stop one
-    grid step beyond the grid.
+    narrow there). Residuals hold both the noise between seeds and the misfit of a parabola. Draws stop at
+    the nearest value on either side whose loss is above the best's by more than the noise, for one minimum
+    cannot lie beyond it, and one grid step beyond the grid.
 
     Args:
       losses: `{value: {seed: loss}}`; values are positive, diverged trials infinite or NaN.
@@ -89,18 +91,34 @@ def fit_optimum(
         for trial, loss in losses[values[i]].items()
         if math.isfinite(loss)
     ]
-    step = float(np.diff(grid).max())
-    limits = (float(grid[0]) - step, float(grid[-1]) + step)
-    return _fit(trials, best, limits, level, np.random.default_rng(seed))
+    counts = np.array([len(losses[value]) for value in values])
+    return _fit(trials, _Grid(grid, means, counts, at), level, np.random.default_rng(seed))
+
+
+class _Grid(NamedTuple):
+    """Values in log2, their mean losses and numbers of trials, and the index of the best."""
+
+    x: np.ndarray
+    means: np.ndarray
+    counts: np.ndarray
+    at: int
+
+    def bracket(self, noise: float, freedom: int, level: float) -> tuple[float, float]:
+        """The nearest values on either side that are worse than the best by more than the noise."""
+        errors = noise * np.sqrt(1 / self.counts + 1 / self.counts[self.at])
+        worse = self.means - self.means[self.at] > stats.t.ppf((1 + level) / 2, freedom) * errors
+        step = float(np.diff(self.x).max())
+        below, above = self.x[: self.at][worse[: self.at]], self.x[self.at + 1 :][worse[self.at + 1 :]]
+        return (
+            float(below[-1]) if below.size else float(self.x[0]) - step,
+            float(above[0]) if above.size else float(self.x[-1]) + step,
+        )
 
 
 def _fit(
-    trials: list[tuple[float, int, float]],
-    best: float,
-    limits: tuple[float, float],
-    level: float,
-    rng: np.random.Generator,
+    trials: list[tuple[float, int, float]], grid: _Grid, level: float, rng: np.random.Generator
 ) -> Optimum:
+    best = float(grid.x[grid.at])
     x = np.array([trial[0] for trial in trials])
     seeds = sorted({trial[1] for trial in trials})
     offsets = np.array([[trial[1] == one for one in seeds] for trial in trials], dtype=float)
@@ -110,10 +128,11 @@ def _fit(
     freedom = len(loss) - int(rank)
     curvature, slope = coefficients[:2]
     fitted = curvature > 0
-    position = float(np.clip(best - slope / (2 * curvature), *limits)) if fitted else best
+    position = float(best - slope / (2 * curvature)) if fitted else best
     if freedom < 1 or rank < design.shape[1]:
         return Optimum(position, None, None if fitted else "flat", best)
     residuals = float(((loss - design @ coefficients) ** 2).sum())
+    limits = grid.bracket(math.sqrt(residuals / freedom), freedom, level)
     variances = residuals / rng.chisquare(freedom, DRAWS)
     covariance = np.linalg.inv(design.T @ design)[:2, :2]
     noise = rng.standard_normal((DRAWS, 2)) @ np.linalg.cholesky(covariance).T
@@ -123,7 +142,7 @@ def _fit(
     draws = np.clip(draws, *limits)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return Optimum(
-        position,
+        float(np.clip(position, *limits)),
         (float(low), float(high)),
         None if fitted else "flat",
         best,

@@ -259,5 +259,5 @@ def _drift_json(one: Drift | None) -> dict[str, Any] | None:
         "octaves_per_doubling": one.slope,
         "interval": one.interval,
         "verdict": one.verdict,
-        "reason": one.reason,
+        "advice": one.advice,
     }

@@ -63,7 +63,7 @@ def test_intervals_of_the_slope_hold_the_planted_one_as_often_as_they_say():
 def test_too_much_noise_is_undecided_and_says_what_to_add():
     found = drift(planted(-0.4, noise=0.3))
     assert found.verdict == "undecided"
-    assert "add seeds" in found.reason
+    assert "add seeds" in found.advice
 
 
 def test_an_optimum_at_the_edge_is_not_judged_and_the_direction_is_named():
@@ -71,15 +71,15 @@ def test_an_optimum_at_the_edge_is_not_judged_and_the_direction_is_named():
     found = drift(optima)
     assert found.verdict == "undecided"
     assert math.isnan(found.slope)
-    assert "at width 128 the best value is the lowest of the grid: extend it to lower" in found.reason
-    assert "at width 256 the best value is the highest of the grid: extend it to higher" in found.reason
+    assert "at width 128 the best value is the lowest of the grid: extend it to lower" in found.advice
+    assert "at width 256 the best value is the highest of the grid: extend it to higher" in found.advice
 
 
 def test_an_optimum_without_interval_is_undecided():
     found = drift({32: Optimum(-5.0, None, None, -5.0), 64: Optimum(-5.1, None, None, -5.0)})
     assert (found.verdict, found.interval) == ("undecided", None)
     assert found.slope == pytest.approx(-0.1)
-    assert "no interval at width 32, 64: add seeds" in found.reason
+    assert "no interval at width 32, 64: add seeds" in found.advice
 
 
 def test_one_width_is_refused():

@@ -90,3 +90,15 @@ def test_one_trial_per_value_and_three_values_leave_the_noise_unknown():
 def test_refuses_what_has_no_minimum(losses, message):
     with pytest.raises(ValueError, match=message):
         fit_optimum(losses)
+
+
+def test_the_interval_ends_where_the_loss_is_clearly_worse():
+    # Two values that noise does not tell apart, between two that are far off.
+    rng = np.random.default_rng(0)
+    losses = {
+        2.0**k: {seed: loss + 0.01 * rng.normal() for seed in range(3)}
+        for k, loss in ((-8, 1.06), (-6, 1.0), (-4, 1.002), (-2, 1.5))
+    }
+    optimum = fit_optimum(losses)
+    assert optimum.interval is not None
+    assert -8 <= optimum.interval[0] < optimum.interval[1] <= -2
