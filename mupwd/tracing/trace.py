@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mupwd.paths import path_name
-from mupwd.tracing.decide import Shapes, axis_words, deciding, described, refusal
+from mupwd.tracing.decide import Shapes, deciding
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.uses import Site, settle
 from mupwd.tracing.values import Record, Tag, Value, fresh_term, label_axis
 from mupwd.tracing.walk import Walk
+from mupwd.tracing.words import axis_words, described, refusal
 
 _HOLE = object()
 
