@@ -71,7 +71,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     study.add_argument("--recipes", default="mupwd,sp", help="default: mupwd,sp")
     study.add_argument("--learning_rates", metavar="VALUES", help="default: 2^-9:2^-3; quick: 2^-9:2^-4")
     study.add_argument("--weight_decays", metavar="VALUES", help="coupled (default: 2^-6:2^0:4)")
-    study.add_argument("--steps", type=int, help="of each run (default: 500; quick: 100)")
+    study.add_argument("--steps", type=int, help="of each run (default: 400; quick: 100)")
     model = parser.add_argument_group("the model and its data")
     model.add_argument(
         "--corpus", default="stdlib", metavar="SPEC", help="stdlib, a text file or folder, or a .bin file"
@@ -161,7 +161,7 @@ def _study(args: argparse.Namespace) -> Study:
         raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
     if args.seed < 0:
         raise ValueError(f"--seed must be at least 0, got {args.seed}")
-    steps = (100 if args.quick else 500) if args.steps is None else args.steps
+    steps = (100 if args.quick else 400) if args.steps is None else args.steps
     seeds = args.seeds or (2 if args.quick else 3)
     rates = args.learning_rates or ("2^-9:2^-4" if args.quick else "2^-9:2^-3")
     return Study(
