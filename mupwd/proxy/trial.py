@@ -102,4 +102,4 @@ def _trainer(width: int, static: tuple[tuple[str, Any], ...]) -> Trainer:
 
 @functools.lru_cache(maxsize=2)
 def _corpus(spec: str, tokenizer: Any, vocab_size: int) -> Corpus | StreamedCorpus:
-    return corpus(spec, tokenizer=tokenizer, vocab_size=None if tokenizer == "bytes" else vocab_size)
+    return corpus(spec, tokenizer=tokenizer, vocab_size=vocab_size)

@@ -44,7 +44,7 @@ def test_a_tied_model_is_trained_in_forward_form(small, tmp_path):
         ({"steps": 0}, "steps must be a positive integer, got 0"),
         ({"recipe": "mupdw"}, "mupwd"),
         ({"layers": [2]}, "hyperparameters must be plain values"),
-        ({"vocab_size": 300}, "has a vocabulary of 256 tokens and the model one of 300"),
+        ({"vocab_size": 300}, "vocab_size is 300, but tokenizer='bytes' has 256"),
         ({"learning_rate": -1.0}, "learning_rate must be a finite number"),
     ],
 )
