@@ -147,9 +147,9 @@ class Family:
         """
         source = self._source("init")
         plan = plan or self.plan(width)
-        factors = self.init_factors(plan)
         if seed and not source.seeded(width):
             raise TraceError(f"seed={seed}, but build takes no seed; define build(width, seed)")
+        factors = self.init_factors(plan)
         model = source.make(width, seed)
         plan.check(jax.tree.map(lambda leaf: leaf if is_parameter(leaf) else None, model.params))
 

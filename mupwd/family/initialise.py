@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +19,8 @@ from mupwd.plan.layers import starred
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.roles import Parameter
 
-_SURE = 0.25  # half of the distance between two exponents
-_MOST_SEEDS = 16
+_SURE = 0.125  # three standard errors of an exponent; half of the distance between two of them is 0.25
+_MOST_SEEDS = 64
 _LARGE = 2**24  # values
 _SUMMED = ("matrix", "narrow", "output", "tied")  # their rule counts the axes that are summed
 
@@ -47,7 +47,7 @@ def own_exponents(
       TraceError: the standard deviations at the two widths fit no multiple of 1/2.
     """
     totals = {path: np.zeros(4) for path, p in parameters.items() if any(p.growing)}
-    result: dict[str, float | None] = {}
+    result: dict[str, float | None] = {path: None for path in parameters if path not in totals}
     for seed in range(_MOST_SEEDS if source.seeded(base) else 1):
         at_base, at_delta = _moments(source, base, seed), _moments(source, delta, seed)
         for path in [path for path in totals if path not in result]:
@@ -64,7 +64,7 @@ def own_exponents(
                 continue
             if (exponent := _exponent(path, totals[path], math.log(m))) is not None:
                 result[path] = exponent
-        if len(result) == len(totals):
+        if len(result) == len(parameters):
             return result
     path = next(path for path in totals if path not in result)
     raise TraceError(
@@ -107,18 +107,15 @@ def missing_factors(plan: Plan, exponents: Mapping[str, float | None]) -> dict[s
 
 
 def _moments(source: Source, width: int, seed: int) -> dict[str, _Moments]:
-    def compute() -> dict[str, Any]:
+    def compute(array: Callable[[Any], Any]) -> dict[str, Any]:
         leaves = named_leaves(source.make(width, seed).params)
-        return {
-            path: (jnp.var(leaf, dtype=jnp.float32), jnp.max(leaf) == jnp.min(leaf))
-            for path, leaf in leaves.items()
-            if is_parameter(leaf) and leaf.size
-        }
+        values = {path: array(leaf) for path, leaf in leaves.items() if is_parameter(leaf) and leaf.size}
+        return {path: (x.var(dtype=np.float32), x.max() == x.min()) for path, x in values.items()}
 
     shapes = named_leaves(source.abstract(width).params)
     total = sum(math.prod(leaf.shape) for leaf in shapes.values() if is_parameter(leaf))
-    # Jitted, a large model's arrays need not be kept; a small one is faster without a program of its own.
-    found = jax.device_get(jax.jit(compute)() if total > _LARGE else compute())
+    # Jitted, a large model's arrays need not be kept; a small one is not worth the compilation.
+    found = compute(np.asarray) if total < _LARGE else jax.device_get(jax.jit(lambda: compute(jnp.asarray))())
     return {path: _Moments(tuple(shapes[path].shape), float(v), bool(c)) for path, (v, c) in found.items()}
 
 
@@ -141,7 +138,7 @@ def _exponent(path: str, totals: np.ndarray, log_m: float) -> float | None:
     if 3 * error > _SURE:
         return None
     snapped = round(2 * exponent) / 2
-    if abs(exponent - snapped) > 0.05 + 3 * error:
+    if abs(exponent - snapped) > 0.02 + 3 * error:
         raise TraceError(
             f"{path}: its initial standard deviation goes like m**{exponent:.2f}, which is no multiple of 1/2 (an "
             "initialiser that averages fan_in and fan_out does that where only one of them grows); use one that "
