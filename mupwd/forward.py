@@ -89,7 +89,13 @@ def _readout_factors(traced: Program, record: Record, plan: Plan) -> dict[Locati
         for use in uses:
             if use.problem:
                 raise TraceError(f"{path}: {use.problem}. Met in {use.primitive} at {use.source}")
-        readouts = {use.location for use in uses if _sums_over(use, growing)}
+        # A mean over rows or products that are used as they are is a norm's, not a readout.
+        strong = {use.group for use in uses if not use.weak and use.group is not None}
+        readouts = {
+            use.location
+            for use in uses
+            if _sums_over(use, growing) and not (use.weak and use.group in strong)
+        }
         if not readouts:
             raise TraceError(
                 f"{path} has the forward factor {factor:g}, but fn has no product that sums over the axis that "

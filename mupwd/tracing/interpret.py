@@ -103,11 +103,11 @@ def _inside(
         return list(again(*values))
     if name == "shard_map":
         mapped = jax.shard_map(
-            run(body, here),
+            lambda *args: tuple(run(body, here)(*args)),
             mesh=params["mesh"],
             in_specs=tuple(params["in_specs"]),
             out_specs=tuple(params["out_specs"]),
-            axis_names=set(params["manual_axes"]),
+            axis_names=set(params["newly_manual_axes"]),
             check_vma=params["check_vma"],
         )
         return list(mapped(*values))

@@ -79,9 +79,9 @@ def program(fn: Callable[..., Any], params: Any, args: Sequence[Any]) -> Program
         out = [next(found) if leaf is _HOLE else leaf for leaf in shell["leaves"]]
         return jax.tree.unflatten(shell["treedef"], out)
 
-    abstract = [jax.ShapeDtypeStruct(leaves[i][1].shape, leaves[i][1].dtype) for i in arrays]
-    jaxpr = jax.make_jaxpr(flat)(*abstract)
-    own = [a for a, flag in zip(abstract, flags, strict=True) if flag]
+    # The leaves themselves, not their shapes: under a trace they know over which axes of a mesh they vary.
+    jaxpr = jax.make_jaxpr(flat)(*(leaves[i][1] for i in arrays))
+    own = [var.aval for var, flag in zip(jaxpr.jaxpr.invars, flags, strict=True) if flag]
     return Program(
         jaxpr,
         tuple(names),
