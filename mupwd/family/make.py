@@ -72,6 +72,7 @@ def family(
         raise TraceError(
             f"inputs is {type(inputs).__name__}; expected a tuple of example inputs, such as inputs=(tokens,)"
         )
+    _check_mapping("overrides", overrides or {})
     source = Source(build, tuple(inputs), call)
     programs = source.program(base), source.program(delta)
     if not programs[0].names:
@@ -107,6 +108,7 @@ def family_from_shapes(base_params: Any, delta_params: Any, *, axes: Mapping[str
       >>> made.parameters["up"].role, made.parameters["gain"].role
       ('matrix', 'vector')
     """
+    _check_mapping("axes", axes)
     base, delta = (
         {path: leaf for path, leaf in named_leaves(parameters_of(p)).items() if is_parameter(leaf)}
         for p in (base_params, delta_params)
@@ -121,11 +123,15 @@ def family_from_shapes(base_params: Any, delta_params: Any, *, axes: Mapping[str
     missing = [p for p, s in shapes.items() if p not in stated and any(map(grows, s.dims))]
     if missing:
         first = shapes[missing[0]].dims
+        words = (
+            "elementwise"
+            if len(first) == 1
+            else " ".join(["in", "out", *["stack"] * len(first)][: len(first)])
+        )
         raise TraceError(
             f"{missing[0]} grows from {tuple(b for b, _ in first)} to {tuple(d for _, d in first)}, but axes= does not "
             f"say what its axes do ({len(missing)} parameter(s) in all: {', '.join(missing[:5])}"
-            f"{', …' if len(missing) > 5 else ''}); add, for example, "
-            f"axes={{{missing[0]!r}: '{' '.join(['in', 'out', 'stack'][: len(first)]) or 'elementwise'}'}}"
+            f"{', …' if len(missing) > 5 else ''}); add, for example, axes={{{missing[0]!r}: {words!r}}}"
         )
     parameters = {
         path: stated.get(path)
@@ -149,6 +155,14 @@ def _width(name: str, value: Any) -> int:
     return int(value)
 
 
+def _check_mapping(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise TraceError(
+            f"{name} is {type(value).__name__}; expected a mapping from patterns to statements, such as "
+            f"{name}={{'.*/kernel': 'matrix: in out'}}"
+        )
+
+
 def pair_shapes_checked(base: Any, delta: Any) -> dict[str, Shapes]:
     """Sizes at both widths of two programs' parameters, once it is sure that they are the same ones."""
     _paired(
@@ -166,8 +180,9 @@ def _paired(
         missing = [path for path in here if path not in there]
         if missing:
             raise TraceError(
-                f"{missing[0]} (and {len(missing) - 1} more) does not exist at the {where} width: base and delta "
-                "must have the same parameters; build both with the same depth and options"
+                f"{len(missing)} parameter(s) do not exist at the {where} width: {', '.join(missing[:3])}"
+                f"{', …' if len(missing) > 3 else ''}; base and delta must have the same parameters: build both with "
+                "the same depth and options"
             )
     for path, shape in base.items():
         if len(shape) != len(delta[path]):

@@ -7,15 +7,16 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mupwd.family.family import Family
 from mupwd.files import write_atomically
 from mupwd.tracing.errors import TraceError
-from mupwd.tracing.roles import Logits, Parameter
+from mupwd.tracing.roles import Logits, Parameter, Role
 
 _FORMAT = "mupwd family"
 _VERSION = 1
+_AXIS_WORDS = ("in", "out", "stack", "lookup", "elementwise", "unused")
 
 
 def save(family: Family, file: str | os.PathLike[str]) -> None:
@@ -63,7 +64,13 @@ def load(file: str | os.PathLike[str]) -> Family:
 
 def _parameter(content: dict[str, Any]) -> Parameter:
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-    return Parameter(**fields)
+    parameter = Parameter(**fields)
+    if not isinstance(parameter.path, str) or parameter.role not in get_args(Role):
+        raise ValueError(f"there is no role {parameter.role!r} (of {parameter.path!r})")
+    unknown = {word for axis in parameter.axes for word in axis.split("+")} - set(_AXIS_WORDS)
+    if unknown:
+        raise ValueError(f"{parameter.path} has axes of no known kind: {', '.join(sorted(unknown))}")
+    return parameter
 
 
 def _shape_hash(parameters: Any) -> str:
