@@ -1,0 +1,94 @@
+"""Files that are whole or not there, also when the writer is killed."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mupwd.files import write_atomically
+
+
+def entries(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("content", ["text: σ\n", b"\x00\xff", ""])
+def test_text_and_bytes(tmp_path, content):
+    file = tmp_path / "a.json"
+    write_atomically(file, content)
+    assert file.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert entries(tmp_path) == ["a.json"]
+
+
+def test_replaces_and_follows_links(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    write_atomically(str(tmp_path / "link"), "new")
+    assert (tmp_path / "real").read_text() == "new"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_the_mode_is_that_of_any_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    write_atomically(tmp_path / "ours", "")
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "ours")]
+    assert modes[0] == modes[1]
+
+
+def test_a_long_name(tmp_path):
+    write_atomically(tmp_path / ("é" * 120), "x")
+    assert entries(tmp_path) == ["é" * 120]
+
+
+def test_a_missing_folder_names_the_file_that_was_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomically(tmp_path / "none" / "a.json", "x")
+    assert caught.value.filename == str(tmp_path / "none" / "a.json")
+
+
+def test_a_folder_in_the_place_of_the_file(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_atomically(tmp_path / "a.json", "x")
+    assert entries(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failure_leaves_the_old_content_and_nothing_else(tmp_path, monkeypatch, step):
+    file = tmp_path / "a.json"
+    write_atomically(file, "old")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match=r"No space left on device.*a\.json"):
+        write_atomically(file, "new")
+    assert file.read_text() == "old"
+    assert entries(tmp_path) == ["a.json"]
+
+
+WRITER = """
+import itertools, sys
+from mupwd.files import write_atomically
+for n in itertools.count():
+    write_atomically(sys.argv[1], str(n % 10) * 300_000)
+    if n == 3:
+        print("writing", flush=True)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path):
+    file = tmp_path / "a.json"
+    for delay in (0.0, 0.003, 0.011):
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"writing\n"
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+        content = file.read_text()
+        assert len(content) == 300_000
+        assert len(set(content)) == 1
