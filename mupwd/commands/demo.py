@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import os
 import shlex
 import sys
 import time
@@ -12,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mupwd.proxy.corpus import Corpus
-    from mupwd.report.setting import Setting
     from mupwd.sweep.study import Study
 
 _EPILOG = """\
@@ -92,65 +88,33 @@ def run(args: argparse.Namespace) -> int:
     _need("matplotlib", "rich", "flax")
     from rich.console import Console
 
+    from mupwd.report.setting import study_setting
     from mupwd.report.terminal import print_scorecard
     from mupwd.report.write import write_report
+    from mupwd.sweep.proxy_study import run_proxy_study
     from mupwd.transfer import scorecard
 
     console = Console()
     study = _study(args)
     start = time.monotonic()
-    processes = _processes(args.processes)
-    corpus = _corpus(args, study)
-    common = {**study.hyperparameters, "vocab_size": corpus.vocab_size}
-    study = dataclasses.replace(study, hyperparameters=common)
-    results = _run_study(args, study, corpus, processes, console)
+    try:
+        study, results = run_proxy_study(study, args.out, args.processes, console)
+    except KeyboardInterrupt:
+        finished = len(list(args.out.glob("trials/*.json")))
+        print(
+            f"\nmupwd demo: interrupted; {finished} finished trials are in {args.out}, the same command goes on",
+            file=sys.stderr,
+        )
+        return 130
     scores = scorecard(result.observation() for result in results)
-    setting = _setting(args, study, corpus, len(results), sum(result.seconds for result in results))
+    setting = study_setting(study, results, args.out, shlex.join(["mupwd", *sys.argv[1:]]))
     print_scorecard(console, scores, setting)
     files = write_report(args.out, scores, setting)
-    console.print(
-        f"\n{len(results)} trials, {(time.monotonic() - start) / 60:.1f} minutes now. Written:", style="dim"
-    )
+    minutes = (time.monotonic() - start) / 60
+    console.print(f"\n{len(results)} trials; this took {minutes:.1f} minutes. Written:", style="dim")
     for file in files:
         console.print(f"  {file}", soft_wrap=True, highlight=False)
     return 0
-
-
-def _run_study(
-    args: argparse.Namespace, study: Study, corpus: Corpus, processes: int, console: Any
-) -> list[Any]:
-    from rich.console import Console
-
-    from mupwd.proxy.manifest import open_manifest
-    from mupwd.proxy.tokens_cache import default_cache_directory
-    from mupwd.sweep.drive import run_study
-    from mupwd.sweep.local import LocalExecutor
-    from mupwd.sweep.progress import SweepProgress
-    from mupwd.sweep.proxy_trials import ProxyTrials
-    from mupwd.sweep.store import Store
-
-    errors = Console(stderr=True)
-    common = {
-        "study": "transfer",
-        "base": study.base,
-        "hyperparameters": dict(study.hyperparameters),
-        "corpus": {"source": corpus.source, "sha256": corpus.sha256, "vocab_size": corpus.vocab_size},
-    }
-    if open_manifest(args.out, common):
-        _notice_changes(args.out, errors)
-    store = Store(args.out, lambda text: errors.print(f"notice: {text}", soft_wrap=True, highlight=False))
-    console.print(_opening(study, corpus, processes), soft_wrap=True, highlight=False)
-    runner = ProxyTrials(default_cache_directory() / "jax")
-    progress = SweepProgress(errors, study.expected(), processes)
-    try:
-        with store.lock(), LocalExecutor(runner, processes) as executor, progress:
-            return run_study(study, store, executor, progress)
-    except KeyboardInterrupt:
-        print(
-            f"\nmupwd demo: interrupted; {store.count()} finished trials are in {args.out}, the same command goes on",
-            file=sys.stderr,
-        )
-        raise SystemExit(130) from None
 
 
 def _study(args: argparse.Namespace) -> Study:
@@ -179,87 +143,6 @@ def _study(args: argparse.Namespace) -> Study:
             "sequence_length": args.sequence_length,
         },
     )
-
-
-def _corpus(args: argparse.Namespace, study: Study) -> Corpus:
-    from mupwd.proxy.config import ProxyConfig, TrainConfig
-    from mupwd.proxy.corpus import Corpus, corpus
-
-    read = corpus(args.corpus)
-    if not isinstance(read, Corpus):
-        raise ValueError(f"--corpus {args.corpus}: the study reads its text from memory; give files")
-    # What is wrong with the numbers is to be said now, not by the first trial.
-    proxy = ProxyConfig(layers=args.layers, vocab_size=read.vocab_size)
-    for width in study.widths:
-        proxy.heads(width)
-    common = study.hyperparameters
-    TrainConfig(**{name: common[name] for name in ("steps", "warmup", "batch_size", "sequence_length")})
-    return read
-
-
-def _setting(args: argparse.Namespace, study: Study, corpus: Corpus, trials: int, seconds: float) -> Setting:
-    from mupwd.proxy import ProxyConfig, family
-    from mupwd.proxy.manifest import read_manifest
-    from mupwd.report.setting import Setting
-
-    common = study.hyperparameters
-    proxy = family(ProxyConfig(layers=args.layers), base=study.base)
-    matrix = {}
-    for recipe in study.recipes:
-        plan = proxy.plan(study.target, recipe=recipe)
-        one = next(parameter for parameter in plan.values() if parameter.role == "matrix")
-        matrix[recipe] = (one.lr, one.wd)
-    return Setting(
-        command=shlex.join(["mupwd", *sys.argv[1:]]),
-        model=f"LLaMA proxy, {args.layers} layers, head size {ProxyConfig.head_dim}",
-        corpus=corpus.source,
-        corpus_sha256=corpus.sha256,
-        steps=common["steps"],
-        tokens=args.batch_size * args.sequence_length,
-        seeds=study.seeds,
-        matrix=matrix,
-        trials=trials,
-        trial_seconds=seconds,
-        environment=read_manifest(args.out)["environment"],
-    )
-
-
-def _opening(study: Study, corpus: Corpus, processes: int) -> str:
-    common = study.hyperparameters
-    tokens = common["batch_size"] * common["sequence_length"]
-    return (
-        f"Tuning {' and '.join(study.recipes)} at width {study.base}, applying at width {study.target}. Each trial: "
-        f"{common['steps']:,} steps of {tokens:,} tokens of {corpus.source} (sha256 {corpus.sha256[:12]}); "
-        f"about {sum(study.expected().values())} trials, {processes} at a time."
-    )
-
-
-def _notice_changes(directory: Path, console: Any) -> None:
-    """Says what differs between the machine and code that started the directory and the present ones."""
-    from mupwd.proxy.manifest import environment, read_manifest
-
-    then, now = read_manifest(directory)["environment"], environment()
-    for key in ("python", "versions", "device", "git_revision"):
-        if then.get(key) != now[key]:
-            console.print(
-                f"notice: {directory} was started with another {key.replace('_', ' ')} ({then.get(key)}, now "
-                f"{now[key]}); "
-                "finished trials are kept",
-                soft_wrap=True,
-                highlight=False,
-            )
-
-
-def _processes(given: int | None) -> int:
-    if given is not None:
-        if given < 1:
-            raise ValueError(f"--processes must be at least 1, got {given}")
-        return given
-    import jax
-
-    if jax.default_backend() != "cpu":
-        return 1
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
 
 
 def _integers(flag: str, text: str) -> tuple[int, ...]:

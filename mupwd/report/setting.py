@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from mupwd.proxy import family
+from mupwd.proxy.manifest import read_manifest
+from mupwd.sweep.proxy_study import study_configs
+from mupwd.sweep.study import Study
+from mupwd.sweep.trial import Result
 
 
 @dataclass(frozen=True)
@@ -41,3 +48,40 @@ class Setting:
     def as_json(self) -> dict[str, Any]:
         """Returns it as JSON types."""
         return dataclasses.asdict(self)
+
+
+def study_setting(study: Study, results: Sequence[Result], directory: Path, command: str) -> Setting:
+    """Describes how a study of the proxy was run.
+
+    Args:
+      study: as it was run.
+      results: of its trials.
+      directory: that holds its manifest.
+      command: that repeats it.
+
+    Raises:
+      FileNotFoundError: the directory has no manifest.
+      ValueError: it is damaged.
+    """
+    manifest = read_manifest(directory)
+    proxy, train = study_configs(study)
+    llamas = family(proxy, base=study.base)
+    form = "forward" if proxy.tied else "folded"
+    matrix = {}
+    for recipe in study.recipes:
+        plan = llamas.plan(study.target, recipe=recipe, form=form)
+        one = next(parameter for parameter in plan.values() if parameter.role == "matrix")
+        matrix[recipe] = (one.lr, one.wd)
+    return Setting(
+        command=command,
+        model=f"LLaMA proxy, {proxy.layers} layer{'s'[: proxy.layers != 1]}, head size {proxy.head_dim}",
+        corpus=manifest["run"]["corpus"]["source"],
+        corpus_sha256=manifest["run"]["corpus"]["sha256"],
+        steps=train.steps,
+        tokens=train.batch_size * train.sequence_length,
+        seeds=study.seeds,
+        matrix=matrix,
+        trials=len(results),
+        trial_seconds=sum(result.seconds for result in results),
+        environment=manifest["environment"],
+    )

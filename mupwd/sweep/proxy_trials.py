@@ -21,6 +21,8 @@ from mupwd.sweep.trial import LOSS, Metrics, Trial
 
 _MEASURED_SECONDS = 0.5
 _WORTH_IT = 1.25
+# Seconds of trials below which nothing can be saved that another program would not cost.
+_WORTH_COMPILING = 10.0
 
 
 class ProxyTrials:
@@ -53,6 +55,8 @@ class ProxyTrials:
     def measure(self, trial: Trial, most: int) -> Measurement:
         """Times some steps of one trial, then of 4, 16, ... in one program, as long as that pays.
 
+        Compiling another program costs seconds: where all trials together take no longer, one at a time is best.
+
         Args:
           trial: what to time.
           most: trials in one program.
@@ -60,6 +64,8 @@ class ProxyTrials:
         self._set_cache()
         trainer = _trainer(trial)
         best = Measurement(1, _seconds_per_step(trainer, trial, 1) * trainer.train.steps)
+        if best.seconds * most < _WORTH_COMPILING:
+            return best
         size = 4
         while size <= most and trainer.tokens is not None:
             seconds = _seconds_per_step(trainer, trial, size) * trainer.train.steps / size

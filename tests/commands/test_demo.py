@@ -53,7 +53,7 @@ def wait_for(process, out, count):
 def killed_twice(tmp_path_factory, text, cache):
     """A demo that is killed, interrupted, and then finished: its directory, and what it printed."""
     out = tmp_path_factory.mktemp("runs") / "demo"
-    process = start(out, text, cache, "--processes", "2")
+    process = start(out, text, cache, "--processes", "1")
     wait_for(process, out, 5)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -138,7 +138,7 @@ def test_another_study_in_the_same_directory_is_refused(killed_twice, text, caps
         (["--learning_rates", "0:1"], "--learning_rates: expected LOW:HIGH"),
         (["--weight_decays", "0,1,2"], "--weight_decays: every value must be above 0"),
         (["--corpus", "no/such/file.txt"], "no/such/file.txt"),
-        (["--processes", "0"], "--processes must be at least 1, got 0"),
+        (["--processes", "0"], "processes must be at least 1, got 0"),
         (["--seeds", "0"], "--seeds must be at least 1, got 0"),
         (["--steps", "-3"], "steps must be a positive integer, got -3"),
         (["--layers", "0"], "layers must be a positive integer, got 0"),
