@@ -189,6 +189,18 @@ class Family:
 
         Args:
           file: where to; replaced in one step.
+
+        Raises:
+          OSError: it cannot be written; what was there before is still there.
+
+        Example:
+          >>> import numpy as np, pathlib, tempfile, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> family = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"})
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     family.save(pathlib.Path(folder, "family.json"))
+          ...     mupwd.Family.load(pathlib.Path(folder, "family.json")).plan(shapes(32))["up"].lr
+          0.25
         """
         from mupwd.family.store import save
 
@@ -204,6 +216,15 @@ class Family:
         Raises:
           TraceError: the file is damaged, of a newer version, or its shapes do not match its hash.
           FileNotFoundError: there is no such file.
+
+        Example:
+          >>> import numpy as np, pathlib, tempfile, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> family = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"})
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     family.save(pathlib.Path(folder, "family.json"))
+          ...     mupwd.Family.load(pathlib.Path(folder, "family.json")).plan(shapes(32))["up"].lr
+          0.25
         """
         from mupwd.family.store import load
 

@@ -177,6 +177,18 @@ class Plan(Mapping[str, ParameterPlan]):
 
         Raises:
           PlanError: a path is unknown, or a shape is not the target's.
+
+        Example:
+          >>> import numpy as np, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> plan = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"}).plan(shapes(32))
+          >>> plan.check(shapes(32))
+          >>> plan.check(shapes(64))
+          Traceback (most recent call last):
+          ...
+          mupwd.plan.errors.PlanError: 1 parameter(s) have another shape than the plan was made for:
+            up: (64, 256), in the plan (32, 128)
+          Make a plan for these parameters: family.plan(params).
         """
         unknown: list[str] = []
         different: list[str] = []
@@ -214,6 +226,17 @@ class Plan(Mapping[str, ParameterPlan]):
 
         Raises:
           PlanError: a learning rate or decay that is negative or not finite.
+
+        Example:
+          >>> import numpy as np, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> plan = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"}).plan(shapes(32))
+          >>> print(plan.table(learning_rate=3e-3, weight_decay=0.1))  # doctest: +NORMALIZE_WHITESPACE +ELLIPSIS
+          recipe mupwd
+          ...
+            parameter    learning rate  weight decay  lr*wd base   target  steps base  target
+          matrix
+            up                 0.00075           0.2      0.0003  0.00015       3,333   6,667
         """
         from mupwd.plan.table import table
 
@@ -227,6 +250,13 @@ class Plan(Mapping[str, ParameterPlan]):
 
         Raises:
           PlanError: no parameter has that name; the message holds the nearest ones.
+
+        Example:
+          >>> import numpy as np, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> plan = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"}).plan(shapes(32))
+          >>> print(plan.explain("up").splitlines()[0])
+          up: matrix, float64, 8→32, 32→128
         """
         from mupwd.plan.explain import explain
 
@@ -239,6 +269,19 @@ class Plan(Mapping[str, ParameterPlan]):
 
         Args:
           file: where to.
+
+        Raises:
+          OSError: it cannot be written; what was there before is still there.
+
+        Example:
+          >>> import numpy as np, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> plan = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"}).plan(shapes(32))
+          >>> import pathlib, tempfile
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     plan.save(pathlib.Path(folder, "plan.json"))
+          ...     mupwd.Plan.load(pathlib.Path(folder, "plan.json")) == plan
+          True
         """
         from mupwd.plan.store import save
 
@@ -254,6 +297,16 @@ class Plan(Mapping[str, ParameterPlan]):
         Raises:
           PlanError: the file is damaged, of a newer version, or its shapes do not match its hash.
           FileNotFoundError: there is no such file.
+
+        Example:
+          >>> import numpy as np, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> plan = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"}).plan(shapes(32))
+          >>> import pathlib, tempfile
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     plan.save(pathlib.Path(folder, "plan.json"))
+          ...     mupwd.Plan.load(pathlib.Path(folder, "plan.json")) == plan
+          True
         """
         from mupwd.plan.store import load
 
