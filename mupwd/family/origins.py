@@ -31,5 +31,5 @@ def without_origins() -> Iterator[None]:
             Tracer.sharding = verbose  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _unavailable(tracer: Tracer) -> None:
-    raise AttributeError(f"{type(tracer).__name__} has no sharding, which is known for concrete arrays only")
+def _unavailable(_: Tracer) -> None:
+    raise AttributeError("sharding")
