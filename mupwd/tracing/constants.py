@@ -90,8 +90,8 @@ def folded(name: str, params: Mapping[str, Any], values: Sequence[Value], dims: 
 def computed(name: str, params: Mapping[str, Any], values: Sequence[Value], dims: tuple[Size, ...]) -> Value:
     """The result of any other operation on constants."""
     first = values[0] if values else None
-    if first is not None and name in _KEPT:
-        return Value(dims, constant=first.constant, varies=first.varies)
+    if first is not None and first.constant is not None and name in _KEPT:
+        return Value(dims, constant=first.constant)
     if (
         first is not None
         and first.constant is not None
@@ -99,10 +99,9 @@ def computed(name: str, params: Mapping[str, Any], values: Sequence[Value], dims
     ):
         sizes = product(first.dims[i] for i in params["axes"]) if name == "reduce_sum" else (1, 1)
         return Value(dims, constant=(first.constant[0] * sizes[0], first.constant[1] * sizes[1]))
-    unknown = any(v.varies or differs(v.constant) for v in values)
-    # A sum over an axis that grows is a number that depends on its size.
-    shrunk = name.startswith(("reduce", "dot_general", "cum")) and any(v.any_growth for v in values)
-    return Value(dims, varies=(unknown or shrunk) and not any(map(grows, dims)))
+    # What is taken or summed from an axis that grows may be a number that depends on its size.
+    unknown = any(v.varies or differs(v.constant) or v.any_growth for v in values)
+    return Value(dims, varies=unknown and not any(map(grows, dims)))
 
 
 def _number(name: str, params: Mapping[str, Any], pairs: Sequence[Pair | None]) -> Pair | None:

@@ -187,6 +187,8 @@ def _role(use: Use, *, met: bool) -> tuple[Role | None, str]:
         if any_growing("in"):
             return None, "is summed over one growing axis for every position of another"
         return "vector", ""
+    if len({m.axis for m in use.marks if m.label == "out" and m.grows}) > 1:
+        return None, "keeps several axes that grow, as kernels that data mixes do"
     if any_growing("in") and any_growing("out"):
         return "matrix", ""
     if any_growing("in"):

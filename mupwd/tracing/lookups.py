@@ -34,19 +34,17 @@ def gather(
         return replace(result, tags=tuple(tags) if result.data else ())
 
     indexed = set(numbers.start_index_map) | set(numbers.operand_batching_dims)
+    # An axis of which one entry is taken is gone, whether it is dropped or kept with a size of 1.
+    taken = [i for i in indexed if i in dropped or (slice_sizes[i] == (1, 1) != operand.dims[i])]
     # One row at a constant index, as a loop over layers takes it: a stack. Many rows: a table.
     label: Label = "lookup" if indices.data or len(dims) > len(numbers.offset_dims) else "stack"
     terms = []
     for term in operand.terms:
-        marks = [
-            Mark(a.axis, label, a.size)
-            for i in indexed
-            if i in dropped
-            for a in term.axes[i]
-            if a.axis is not None
-        ]
+        marks = [Mark(a.axis, label, a.size) for i in taken for a in term.axes[i] if a.axis is not None]
         axes = tuple(
-            resized(term.axes[place[i]], operand.dims[place[i]], slice_sizes[place[i]])
+            ()
+            if place.get(i) in taken
+            else resized(term.axes[place[i]], operand.dims[place[i]], slice_sizes[place[i]])
             if i in place
             else anonymous(dims[i])
             for i in range(len(dims))
