@@ -97,7 +97,8 @@ class Family:
         if not shapes:
             raise PlanError(
                 f"plan({reprlib.repr(target)}): expected a width (an integer), a model, or a tree of parameters "
-                f"(arrays or shapes); found {type(target).__name__} without any"
+                f"(arrays or shapes); found {type(target).__name__} without any (a linen module or haiku's "
+                "Transformed has none: give what its init returned)"
             )
         return make_plan(
             self.parameters,

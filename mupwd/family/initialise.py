@@ -107,16 +107,22 @@ def missing_factors(plan: Plan, exponents: Mapping[str, float | None]) -> dict[s
 
 
 def _moments(source: Source, width: int, seed: int) -> dict[str, _Moments]:
+    def measured(x: Any) -> tuple[Any, Any]:
+        wide = np.complex64 if jnp.issubdtype(x.dtype, np.complexfloating) else np.float32
+        return x.var(dtype=wide), x.max() == x.min()
+
     def compute(array: Callable[[Any], Any]) -> dict[str, Any]:
         leaves = named_leaves(source.make(width, seed).params)
-        values = {path: array(leaf) for path, leaf in leaves.items() if is_parameter(leaf) and leaf.size}
-        return {path: (x.var(dtype=np.float32), x.max() == x.min()) for path, x in values.items()}
+        return {path: measured(array(x)) for path, x in leaves.items() if is_parameter(x) and x.size}
 
     shapes = named_leaves(source.abstract(width).params)
     total = sum(math.prod(leaf.shape) for leaf in shapes.values() if is_parameter(leaf))
     # Jitted, a large model's arrays need not be kept; a small one is not worth the compilation.
     found = compute(np.asarray) if total < _LARGE else jax.device_get(jax.jit(lambda: compute(jnp.asarray))())
-    return {path: _Moments(tuple(shapes[path].shape), float(v), bool(c)) for path, (v, c) in found.items()}
+    return {
+        path: _Moments(tuple(shapes[path].shape), float(np.real(v)), bool(c))
+        for path, (v, c) in found.items()
+    }
 
 
 def _check_varies(path: str, base: _Moments, delta: _Moments) -> None:

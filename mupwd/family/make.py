@@ -16,7 +16,7 @@ from mupwd.tracing.decide import Shapes, decide, logits
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.overrides import stated_parameters
 from mupwd.tracing.roles import Parameter
-from mupwd.tracing.trace import pair_shapes, walk
+from mupwd.tracing.trace import Program, pair_shapes, walk
 from mupwd.tracing.values import grows
 
 
@@ -74,7 +74,7 @@ def family(
         )
     _check_mapping("overrides", overrides or {})
     source = Source(build, tuple(inputs), call)
-    programs = source.program(base), source.program(delta)
+    programs = source.program(base), _second_program(source, base, delta)
     if not programs[0].names:
         raise TraceError(
             "the model that build() returned has no parameters (floating-point arrays in its tree); a plain "
@@ -153,6 +153,16 @@ def _width(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise TraceError(f"{name}={value!r}: a width is a positive integer")
     return int(value)
+
+
+def _second_program(source: Source, base: int, delta: int) -> Program:
+    try:
+        return source.program(delta)
+    except Exception as error:
+        error.add_note(
+            f"{delta} is the second width, which base={base} is compared with; delta= takes another."
+        )
+        raise
 
 
 def _check_mapping(name: str, value: Any) -> None:

@@ -76,6 +76,11 @@ def parameters_of(target: Any, known: Collection[str] = ()) -> Any:
         from flax import nnx
 
         return nnx.state(target, nnx.Param)
+    if _is(target, "flax.nnx", "State"):
+        from flax import nnx
+
+        # A state of bare arrays has lost its types, and passes as it is.
+        return nnx.filter_state(target, nnx.Param) or target
     if isinstance(target, Mapping) and "params" in target:
         others = {path.split("/", 1)[0] for path in known}
         return {key: value for key, value in target.items() if key == "params" or key in others}

@@ -178,6 +178,14 @@ def test_running_statistics_and_dropout(build, call):
     assert {p.lr for p in plan.values() if p.role == "output"} == {BASE / TARGET}
 
 
+def test_the_whole_state_of_an_nnx_model_and_its_bare_arrays():
+    family = mupwd.family(lambda width, seed: NnxNormed(width, nnx.Rngs(seed)), base=BASE, inputs=(X,))
+    model = NnxNormed(TARGET, nnx.Rngs(0))
+    assert family.plan(nnx.state(model)) == family.plan(TARGET)
+    assert family.plan(nnx.to_pure_dict(nnx.state(model, nnx.Param))) == family.plan(TARGET)
+    assert family.plan(nnx.as_pure(nnx.state(model, nnx.Param))) == family.plan(TARGET)
+
+
 def test_linens_other_collections_are_no_parameters():
     family = mupwd.family(LinenNormed, base=BASE, inputs=(X,))
     variables = LinenNormed(TARGET).init(jax.random.key(0), jnp.zeros(X.shape))

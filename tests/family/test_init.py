@@ -235,6 +235,21 @@ def test_parameters_that_are_never_used_are_left_alone():
     np.testing.assert_array_equal(family.init(TARGET, seed=2)["spare"], spare)
 
 
+def test_complex_values():
+    def complex_normal(key, shape):
+        return jax.random.normal(key, shape, jnp.complex64) * shape[0] ** -0.5
+
+    family = mupwd.family(
+        lambda width, seed: (
+            lambda params, tokens: (params["embed"].astype(jnp.complex64)[tokens] @ params["readout"]).real,
+            small(complex_normal)(width, seed)[1],
+        ),
+        base=BASE,
+        inputs=(TOKENS,),
+    )
+    assert family.init_factors(family.plan(TARGET)) == pytest.approx({"readout": 8**-0.5})
+
+
 def test_dtypes_stay():
     def build(width, seed):
         fn, params = small(jax.nn.initializers.normal(0.02))(width, seed)

@@ -115,6 +115,16 @@ class TestBuild:
         with pytest.raises(ValueError, match=r"100 is no multiple of 64 heads\nThis was .* build\(100\)"):
             made.plan(100)
 
+    def test_raises_at_the_second_width_only(self):
+        def build(width):
+            if width % 3:
+                raise ValueError("3 heads")
+            return pair_network(width)
+
+        message = r"(?s)^3 heads\nThis .*\n40 is the second width, which base=3 is compared with; delta= takes another"
+        refused(message, build, ValueError, base=3, delta=40)
+        assert mupwd.family(build, base=3, delta=9, inputs=(X,)).delta == 9
+
     @pytest.mark.parametrize(
         ("made", "found"),
         [
