@@ -84,9 +84,13 @@ def _rows_with_rows(value: Value, contracting: list[int]) -> Value:
 
 def _claimed_scales(site: Site, keys: frozenset) -> float:
     """What scaled the factors of a product scales the product, and not the parameters behind them."""
-    ratio = 1.0
-    for place, key in [entry for entry in site.record.scales if entry[1] in keys]:
-        ratio *= site.record.scales.pop((place, key))
+    ratio, record = 1.0, site.record
+    while record is not None:
+        for entry, factor in record.scales.items():
+            if entry[1] in keys:
+                ratio *= factor
+                site.record.claimed.add(entry)
+        record = record.outer
     return ratio
 
 
@@ -151,7 +155,9 @@ def reduce(site: Site, value: Value, axes: Axes, dims: tuple[Size, ...], *, line
     bilinear = linear and value.data and any(value.tag(i).bilinear for i in axes)
     if bilinear:
         size = product(value.dims[i] for i in axes)
-        site.record.products[site.location] = Product(site.source, str(tuple(axes)), size)
+        site.record.products[site.location] = Product(
+            site.source, str(tuple(axes)), size, _claimed_scales(site, value.factors) if over_growth else 1.0
+        )
     terms = tuple(
         replace(
             term,

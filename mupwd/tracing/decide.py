@@ -127,7 +127,9 @@ def _check_rows(path: str, found: list[tuple[object, Use]], ndim: int) -> None:
 
 def scaled_by(owner: object, record: Record) -> float:
     """How much more the program scales a use's or a product's result at the second width."""
-    return math.prod(ratio for (_, of), ratio in record.scales.items() if of == owner)
+    return math.prod(
+        ratio for entry, ratio in record.scales.items() if entry[1] == owner and entry not in record.claimed
+    )
 
 
 def inside_branch(use: Use, record: Record) -> bool:

@@ -188,6 +188,9 @@ def _result(op: str, shell: Value, activations: list[Value], *, square: bool) ->
         origins=frozenset().union(*(v.origins for v in activations)),
         grown=any(v.grown or v.any_growth for v in activations),
         tail=frozenset(),
+        factors=frozenset().union(*(v.tail | v.factors for v in activations))
+        if op not in OTHER
+        else frozenset(),
         tags=tuple(tags),
         constant=None,
     )

@@ -66,7 +66,7 @@ def _until_stable(
 ) -> tuple[list[Value], list[Value]]:
     """Repeats a loop's body until what is known of the carried values no longer changes."""
     while True:
-        scratch = Record()
+        scratch = Record(outer=site.record)
         results = step(carry, scratch)
         merged = [
             _either(replace(site, location=(*site.location, "carry", i), record=scratch), a, b)

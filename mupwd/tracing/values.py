@@ -87,6 +87,7 @@ class Value:
     pending: Literal["lookup", "product"] | None = None
     group: Any = None  # the site where the pending terms arose
     tail: frozenset[Any] = frozenset()  # uses that it is still linear in
+    factors: frozenset[Any] = frozenset()  # uses that the factors of a product of entries are linear in
     product: Location | None = None  # the product of activations that it is a multiple of
     origins: frozenset[Any] = frozenset()  # uses as readout that it depends on
     grown: bool = False  # depends on something that grows
@@ -164,7 +165,11 @@ class Record:
     products: dict[Location, Product] = field(default_factory=dict)  # of activations, over an axis that grows
     # (equation, use) -> how much more it scales the use's result at the second width; NaN: on one path only
     scales: dict[tuple[Location, Any], float] = field(default_factory=dict)
+    claimed: set[tuple[Location, Any]] = field(
+        default_factory=set
+    )  # scales that are a product's, not a use's
     constants: dict[Location, str] = field(default_factory=dict)  # width-dependent, of no known use
+    outer: Record | None = None  # of the program around a loop's body
 
     def absorb(self, other: Record) -> None:
         self.uses |= other.uses
@@ -174,6 +179,7 @@ class Record:
         for key, parts in other.slices.items():
             self.slices.setdefault(key, set()).update(parts)
         self.scales |= other.scales
+        self.claimed |= other.claimed
         self.constants |= other.constants
 
 

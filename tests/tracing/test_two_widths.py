@@ -199,3 +199,24 @@ def test_a_sum_of_products_is_a_product_over_an_axis_that_grows():
     assert [(found.size, found.exponent) for found in family.logits] == [(64, 0.0)]
     with pytest.raises(mupwd.PlanError, match=r"test_two_widths\.py:\d+"):
         family.plan(128)
+
+
+LOGITS = {
+    "by a product": lambda q, keys: q @ keys.T,
+    "by products of entries": lambda q, keys: (q[:, None] * keys[None]).sum(-1),
+    "in a scan": lambda q, keys: jax.lax.scan(lambda _, k: (None, q @ k), None, keys)[1],
+    "by vmap": lambda q, keys: jax.vmap(lambda k: q @ k)(keys),
+}
+
+
+@pytest.mark.parametrize("how", LOGITS)
+def test_a_scale_of_the_queries_is_a_scale_of_the_logits(how):
+    @cases.decided(lambda d: {"q": (d, d), "k": (d, d)})
+    def program(params, x):
+        q = (x @ params["q"]) * x.shape[1] ** -0.5
+        logits = LOGITS[how](q, x @ params["k"])
+        return jax.nn.softmax(logits) @ x
+
+    family = cases["program"].family()
+    assert [(found.size, found.exponent) for found in family.logits] == [(64, -0.5)]
+    assert family.parameters["q"].scale_exponent == 0
