@@ -28,6 +28,8 @@ OTHER = _names(
 )
 ELEMENTWISE = LINEAR | ADDITIVE | PRODUCTS | OTHER
 REDUCTIONS = _names("reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor argmax argmin")
+# Over devices they keep every axis; over a vmap's named axis they reduce it.
+COLLECTIVES = {"psum": "reduce_sum", "pmax": "reduce_max", "pmin": "reduce_min"}
 # Their body stands for them.
 CALLS = _names(
     "jit pjit closed_call core_call call remat remat2 checkpoint custom_jvp_call custom_vjp_call "

@@ -113,7 +113,8 @@ def walk(base: Program, delta: Program) -> Record:
             values.append(Value(dims, (fresh_term(number, dims),)))
             number += 1
         else:
-            values.append(Value(dims, data=True, tags=(Tag(sample=True),) * len(dims)))
+            # What grows is no batch: a model's own state, such as running statistics.
+            values.append(Value(dims, data=True, tags=tuple(Tag(sample=b == d) for b, d in dims)))
     record = Record()
     results = Walk(base.names).run(base.jaxpr, delta.jaxpr, values, (), record)
     for number, value in enumerate(results):

@@ -15,7 +15,7 @@ from mupwd.tracing import constants, contractions, layout, lookups, loops
 from mupwd.tracing.elementwise import elementwise
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.jaxprs import UNKNOWN, body_of, opened, source_line
-from mupwd.tracing.operations import CALLS, ELEMENTWISE, GATHERS, LINEAR, MUTABLE, REDUCTIONS
+from mupwd.tracing.operations import CALLS, COLLECTIVES, ELEMENTWISE, GATHERS, LINEAR, MUTABLE, REDUCTIONS
 from mupwd.tracing.residual import residual_branches
 from mupwd.tracing.uses import Site, activation, meet, settle
 from mupwd.tracing.values import Branch, Location, Mark, Record, Size, Term, Value, resized
@@ -96,7 +96,15 @@ class Walk:
                 f"the program keeps values in a mutable array ({name} at {self._line(eqn)}), where they cannot be "
                 "followed; carry them as values of a scan instead"
             )
-        if name in LINEAR and len(values) == len(dims) and touched:
+        if name in COLLECTIVES and (axes := [a for a in eqn.params["axes"] if isinstance(a, int)]):
+            # Of vmap with an axis name: what is reduced is an axis of the array.
+            site = replace(site, primitive=COLLECTIVES[name], delta_params={"axes": tuple(axes)})
+            eqn, delta = (e.replace(params={"axes": tuple(axes)}) for e in (eqn, delta))
+            results = [
+                self._primitive(site, eqn, delta, [v], [d], alone)[0]
+                for v, d in zip(values, dims, strict=True)
+            ]
+        elif name in LINEAR and len(values) == len(dims) and touched:
             results = [
                 elementwise(site, name, [v], d, alone) if v.data or v.terms else replace(v, dims=d)
                 for v, d in zip(values, dims, strict=True)

@@ -141,6 +141,10 @@ class EquinoxNormed(eqx.Module):
         return self.readout(jax.nn.relu(x)), state
 
 
+def equinox_normed(width, seed):
+    return eqx.nn.make_with_state(EquinoxNormed)(width, jax.random.key(seed))
+
+
 def equinox_call(model, state, x):
     batched = jax.vmap(model, in_axes=(0, None), out_axes=(0, None), axis_name="batch")
     return batched(x, state)
@@ -161,7 +165,7 @@ def haiku_normed(width):
         (lambda width, seed: NnxNormed(width, nnx.Rngs(seed)), None),
         (LinenNormed, None),
         (LinenNormed, lambda module, variables, x: module.apply(variables, x, train=False)),
-        (lambda width: eqx.nn.make_with_state(EquinoxNormed)(width, jax.random.key(0)), equinox_call),
+        (equinox_normed, equinox_call),
         (haiku_normed, None),
     ],
     ids=["nnx", "linen", "linen_eval", "equinox", "haiku"],
