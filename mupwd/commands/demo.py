@@ -31,7 +31,7 @@ what it does:
 
 examples:
   mupwd demo                                        the whole study
-  mupwd demo --quick --out runs/quick               a minute's taste of it; too short for firm verdicts
+  mupwd demo --quick --out runs/quick               a taste of it; too short for firm verdicts
   mupwd demo --widths 64,128,256 --out runs/wide    other widths; multiples of 16
   mupwd demo --learning_rates 2^-10:2^-2            a wider grid: LOW:HIGH by factor 2, LOW:HIGH:FACTOR, or A,B,C
   mupwd demo --recipes mupwd,mup,mup_linear,sp      more recipes
@@ -59,14 +59,16 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="default: runs/demo"
     )
-    parser.add_argument("--quick", action="store_true", help="short runs and a small grid")
+    parser.add_argument("--quick", action="store_true", help="short runs, two widths, two seeds")
     parser.add_argument("--seed", type=int, default=0, help="first seed (default: 0)")
     study = parser.add_argument_group("the study")
     study.add_argument("--seeds", type=int, metavar="N", help="near the optima (default: 3; quick: 2)")
-    study.add_argument("--widths", default="32,64,128", help="base first, target last (default: 32,64,128)")
+    study.add_argument("--widths", help="base first, target last (default: 32,64,128; quick: 32,64)")
     study.add_argument("--recipes", default="mupwd,sp", help="default: mupwd,sp")
-    study.add_argument("--learning_rates", metavar="VALUES", help="default: 2^-9:2^-3; quick: 2^-9:2^-4")
-    study.add_argument("--weight_decays", metavar="VALUES", help="coupled (default: 2^-6:2^0:4)")
+    study.add_argument("--learning_rates", metavar="VALUES", help="default: 2^-9:2^-3; quick: 2^-8:2^-2")
+    study.add_argument(
+        "--weight_decays", metavar="VALUES", help="coupled (default: 2^-6:2^0:4; quick: 2^-6:2^2:4)"
+    )
     study.add_argument("--steps", type=int, help="of each run (default: 400; quick: 100)")
     model = parser.add_argument_group("the model and its data")
     model.add_argument(
@@ -127,12 +129,14 @@ def _study(args: argparse.Namespace) -> Study:
         raise ValueError(f"--seed must be at least 0, got {args.seed}")
     steps = (100 if args.quick else 400) if args.steps is None else args.steps
     seeds = args.seeds or (2 if args.quick else 3)
-    rates = args.learning_rates or ("2^-9:2^-4" if args.quick else "2^-9:2^-3")
+    widths = args.widths or ("32,64" if args.quick else "32,64,128")
+    rates = args.learning_rates or ("2^-8:2^-2" if args.quick else "2^-9:2^-3")
+    decays = args.weight_decays or ("2^-6:2^2:4" if args.quick else "2^-6:2^0:4")
     return Study(
-        widths=_integers("--widths", args.widths),
+        widths=_integers("--widths", widths),
         recipes=_recipes(args.recipes),
         learning_rates=parse_values("--learning_rates", rates),
-        weight_decays=parse_values("--weight_decays", args.weight_decays or "2^-6:2^0:4"),
+        weight_decays=parse_values("--weight_decays", decays),
         seeds=tuple(range(args.seed, args.seed + seeds)),
         hyperparameters={
             "corpus": args.corpus,

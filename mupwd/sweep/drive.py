@@ -88,8 +88,7 @@ def _groups(missing: Iterable[Trial], measured: Mapping[int, Measurement]) -> li
     """Trials that run together, the widest first: the last ones to finish are then short."""
     alike: dict[tuple[object, ...], list[Trial]] = defaultdict(list)
     for trial in missing:
-        rest = {name: value for name, value in trial.hyperparameters.items() if name not in _TUNED}
-        alike[trial.width, *sorted(rest.items())].append(trial)
+        alike[trial.kind].append(trial)
     groups = []
     for trials in alike.values():
         width = trials[0].width

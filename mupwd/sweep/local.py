@@ -67,6 +67,7 @@ class _Task(NamedTuple):
 class _Worker(NamedTuple):
     process: Any
     connection: Connection
+    kinds: set[tuple[Any, ...]]
 
 
 class LocalExecutor:
@@ -137,18 +138,31 @@ class LocalExecutor:
         self._start()
         waiting = list(tasks)
         running: dict[Connection, _Task] = {}
-        for worker in self._workers[: len(waiting)]:
-            running[worker.connection] = waiting.pop(0)
-            worker.connection.send(running[worker.connection])
+        for worker in self._workers:
+            self._give(worker, waiting, running)
         while running:
             for connection in wait(list(running)):
-                assert isinstance(connection, Connection)
-                task = running.pop(connection)
-                answer = _received(connection, task)
-                if waiting:
-                    running[connection] = waiting.pop(0)
-                    connection.send(running[connection])
+                worker = next(one for one in self._workers if one.connection is connection)
+                task = running.pop(worker.connection)
+                answer = _received(worker.connection, task)
+                self._give(worker, waiting, running)
                 yield task, answer
+
+    def _give(self, worker: _Worker, waiting: list[_Task], running: dict[Connection, _Task]) -> None:
+        """Sends a worker the first task of a kind that it has compiled, else of one that no worker has."""
+        if not waiting:
+            return
+        known = {kind for one in self._workers for kind in one.kinds}
+
+        def rank(task: _Task) -> int:
+            kind = task.trials[0].kind
+            return 0 if kind in worker.kinds else 1 if kind not in known else 2
+
+        task = min(waiting, key=rank)
+        waiting.remove(task)
+        worker.kinds.add(task.trials[0].kind)
+        running[worker.connection] = task
+        worker.connection.send(task)
 
     def _start(self) -> None:
         if self._workers:
@@ -162,7 +176,7 @@ class LocalExecutor:
             process = context.Process(target=_work, args=(theirs, self._runner, core), daemon=True)
             process.start()
             theirs.close()
-            self._workers.append(_Worker(process, ours))
+            self._workers.append(_Worker(process, ours, set()))
 
 
 def _received(connection: Connection, task: _Task) -> Any:

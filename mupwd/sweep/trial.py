@@ -79,6 +79,12 @@ class Trial:
         text = json.dumps(self.as_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
 
+    @cached_property
+    def kind(self) -> tuple[Any, ...]:
+        """All of the configuration but learning rate, decay and seed: one compilation serves a kind."""
+        rest = [(name, value) for name, value in self.hyperparameters.items() if name not in _NUMBERS]
+        return (self.width, *sorted(rest))
+
     def as_json(self) -> dict[str, Any]:
         """Returns the configuration as JSON types."""
         return {"width": self.width, "hyperparameters": dict(self.hyperparameters), "seed": self.seed}

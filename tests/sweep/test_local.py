@@ -1,5 +1,6 @@
 """Trials in this process and in others."""
 
+import multiprocessing
 import os
 import signal
 
@@ -7,13 +8,13 @@ import pytest
 from helpers.synthetic import train
 
 from mupwd.sweep.errors import TrialError
-from mupwd.sweep.local import LocalExecutor, OneByOne
+from mupwd.sweep.local import LocalExecutor, OneByOne, _Task, _Worker
 from mupwd.sweep.trial import Trial
 
 
 def trials(count, **values):
     return [
-        Trial(32, {"learning_rate": 2.0**-k, "weight_decay": 0.1, "recipe": "stays", **values}, 0)
+        Trial(32, {"learning_rate": 2.0**-k, "weight_decay": 0.1, "recipe": "stays"} | values, 0)
         for k in range(4, 4 + count)
     ]
 
@@ -24,6 +25,25 @@ class TellsWhere:
     def run(self, trials):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         return [{"eval/loss": float(os.getpid()), "cores": cores} for _ in trials]
+
+
+def test_a_process_keeps_to_the_kinds_that_it_has_compiled():
+    ours, theirs = zip(*(multiprocessing.Pipe() for _ in range(2)), strict=True)
+    executor = LocalExecutor(OneByOne(train), 2)
+    executor._workers = [_Worker(None, connection, set()) for connection in ours]
+    groups = [trials(3), trials(3, recipe="moves"), trials(3, steps=7)]
+    waiting = [_Task([trial], None) for group in groups for trial in group]
+    taken = []
+    for worker in (0, 1, 1, 1, 1, 0, 0, 0, 1):
+        executor._give(executor._workers[worker], waiting, {})
+        (trial,) = theirs[worker].recv().trials
+        taken.append(
+            next(index for index, group in enumerate(groups) if trial.id in {one.id for one in group})
+        )
+    # Own kinds first, then a kind that nobody has, and in the end the others' as well.
+    assert taken == [0, 1, 1, 1, 2, 0, 0, 2, 2]
+    for connection in (*ours, *theirs):
+        connection.close()
 
 
 class EndsItself:
