@@ -64,7 +64,8 @@ def run_study(
             for result in group:
                 store.put(result)
                 results[result.trial.id] = result
-                progress.finished(result.trial.width, result.seconds, str(result.trial))
+                what = f"{result.trial.hyperparameters['recipe']}, width {result.trial.width}"
+                progress.finished(result.trial.width, result.seconds, what)
 
 
 def _order(study: Study, trial: Trial) -> tuple[object, ...]:

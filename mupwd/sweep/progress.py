@@ -42,7 +42,7 @@ class SweepProgress:
             disable=not console.is_terminal,
             expand=True,
         )
-        self._task = self._bar.add_task("trials", total=None, count="", left="")
+        self._task = self._bar.add_task("starting", total=None, count="", left="")
 
     def __enter__(self) -> SweepProgress:
         self._bar.start()
