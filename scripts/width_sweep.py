@@ -58,8 +58,15 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Runs the sweep and writes its report."""
-    flags = parse_arguments()
+    """Runs the sweep and writes its report; a study that cannot be is told in one line."""
+    try:
+        run(parse_arguments())
+    except ValueError as error:
+        sys.exit(f"width_sweep.py: {error}")
+
+
+def run(flags: argparse.Namespace) -> None:
+    """Runs the sweep that the flags say."""
     study = Study(
         widths=tuple(flags.widths),
         recipes=tuple(flags.recipes),

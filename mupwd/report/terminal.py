@@ -59,7 +59,7 @@ def print_scorecard(console: Console, scores: Mapping[str, RecipeScore], setting
 
 def _table(score: RecipeScore) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1), header_style="dim")
-    table.add_column("width", justify="right")
+    table.add_column("width", justify="right", min_width=5)
     table.add_column("best learning rate", no_wrap=True)
     table.add_column("best weight decay", no_wrap=True)
     table.add_column("best pair", no_wrap=True)
