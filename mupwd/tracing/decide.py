@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.roles import Logits, Parameter, Role
 from mupwd.tracing.values import Record, Size, Use, grows
-from mupwd.tracing.words import axis_words, described, refusal
+from mupwd.tracing.words import axis_pieces, axis_words, described, refusal
 
 _ROUNDED = 0.02  # of exponents, whose constants may be rounded to bfloat16
 _VECTOR_LIKE = ("vector", "input", "wide")
@@ -31,6 +31,7 @@ class _Reading:
     axes: tuple[str, ...]
     exponent: float
     use: Use
+    pieces: tuple[int, ...]
 
 
 def decide(
@@ -87,7 +88,8 @@ def _parameter(
         if problem or role is None:
             raise refusal(path, problem or reason, use, len(base))
         exponent = _exponent(path, ratio, role, use, len(base), width_ratio)
-        readings.append(_Reading(role, axis_words(len(base), key, use, record), exponent, use))
+        words = axis_words(len(base), key, use, record)
+        readings.append(_Reading(role, words, exponent, use, axis_pieces(words, key, use, record)))
     reading, lookup_exponent = _merged(path, readings, len(base))
     inside = [inside_branch(use, record) for _, use in found]
     return Parameter(
@@ -101,6 +103,7 @@ def _parameter(
         residual=all(inside),
         uses=tuple(dict.fromkeys(described(r.use, r.axes) for r in readings)),
         lookup_scale_exponent=lookup_exponent,
+        pieces=reading.pieces if max(reading.pieces, default=1) > 1 else (),
     )
 
 

@@ -13,6 +13,8 @@ from mupwd.tracing.roles import Parameter, Role
 from mupwd.tracing.values import grows
 
 _WORDS = ("in", "out", "stack", "lookup", "elementwise", "unused")
+# "stack3+out": three equal copies behind each other along one axis, as in a fused qkv kernel.
+_COPIES = re.compile(r"stack(\d+)(?=\+)")
 
 
 def stated_parameters(overrides: Mapping[str, Any], shapes: Mapping[str, Shapes]) -> dict[str, Parameter]:
@@ -54,9 +56,10 @@ def stated_parameters(overrides: Mapping[str, Any], shapes: Mapping[str, Shapes]
 
 
 def parameter_from_axes(
-    path: str, shape: Shapes, axes: tuple[str, ...], role: Role | None = None
+    path: str, shape: Shapes, words: tuple[str, ...], role: Role | None = None
 ) -> Parameter:
     """A parameter from what its axes do, where no program was read."""
+    axes = tuple(_COPIES.sub("stack", word) for word in words)
     base = tuple(size[0] for size in shape.dims)
     growing = tuple(map(grows, shape.dims))
     return Parameter(
@@ -67,7 +70,22 @@ def parameter_from_axes(
         axes,
         growing,
         uses=("stated: " + (", ".join(axes) or "scalar"),),
+        pieces=_pieces(path, shape, words),
     )
+
+
+def _pieces(path: str, shape: Shapes, words: tuple[str, ...]) -> tuple[int, ...]:
+    pieces = []
+    for axis, (word, sizes) in enumerate(zip(words, shape.dims, strict=True)):
+        found = _COPIES.match(word)
+        both = "stack" in word.split("+") and word != "stack"
+        pieces.append(int(found[1]) if found else 0 if both else 1)
+        if found and (pieces[-1] < 1 or any(size % pieces[-1] for size in sizes)):
+            raise TraceError(
+                f"{path}, axis {axis}: {word!r} states {found[1]} equal copies, but the axis has {sizes[0]} and "
+                f"{sizes[1]} elements at the two widths"
+            )
+    return tuple(pieces) if any(n != 1 for n in pieces) else ()
 
 
 def _stated(path: str, shape: Shapes, statement: Any) -> Parameter:
@@ -90,7 +108,7 @@ def _stated(path: str, shape: Shapes, statement: Any) -> Parameter:
             f"has {len(shape.dims)} axes of sizes {tuple(s[0] for s in shape.dims)}; write one word per axis"
         )
     for word in words:
-        unknown = [part for part in word.split("+") if part not in _WORDS]
+        unknown = [part for part in _COPIES.sub("stack", word).split("+") if part not in _WORDS]
         if unknown:
             near = difflib.get_close_matches(unknown[0], _WORDS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -45,9 +45,12 @@ class Parameter:
       uses: one line per use, such as `"dot_general: in, out at model.py:31"`.
       lookup_scale_exponent: for a tied parameter, the same of its use as input (`sqrt(width) * embed[token]`
         has 0.5).
+      pieces: per axis, into how many equal contiguous copies it is cut: 3 for a fused qkv axis
+        (`"stack+out"`), 1 for an axis that is one thing, 0 where only an override says that there are copies.
+        Empty where every axis is one thing.
 
     Raises:
-      ValueError: `shape`, `axes` and `growing` have different lengths.
+      ValueError: `shape`, `axes`, `growing` and `pieces` have different lengths.
 
     Example:
       >>> kernel = Parameter("up/kernel", "matrix", (64, 256), "float32", ("in", "out"), (True, True))
@@ -65,6 +68,7 @@ class Parameter:
     residual: bool = False
     uses: tuple[str, ...] = ()
     lookup_scale_exponent: float = 0.0
+    pieces: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.shape) == len(self.axes) == len(self.growing):
@@ -72,6 +76,8 @@ class Parameter:
                 f"{self.path}: {len(self.shape)} sizes, {len(self.axes)} axes and {len(self.growing)} growth "
                 "flags; one of each is needed per axis"
             )
+        if self.pieces and len(self.pieces) != len(self.shape):
+            raise ValueError(f"{self.path}: {len(self.shape)} sizes but {len(self.pieces)} numbers of pieces")
 
     @property
     def in_axes(self) -> tuple[int, ...]:

@@ -47,6 +47,23 @@ def axis_words(ndim: int, key: object, use: Use, record: Record) -> tuple[str, .
     return tuple("+".join(w for w in _ORDER if w in found) or filler for found in labels)
 
 
+def axis_pieces(words: Sequence[str], key: object, use: Use, record: Record) -> tuple[int, ...]:
+    """Into how many equal contiguous copies each axis is cut that is a stack and something else as well."""
+
+    def pieces(axis: int) -> int:
+        if words[axis] == "stack" or "stack" not in words[axis].split("+"):
+            return 1
+        groups = [m.size[0] for m in use.marks if m.axis == axis and m.label == "batch"]
+        cuts = [
+            next(iter(parts))
+            for (owner, cut, _), parts in record.slices.items()
+            if owner == key and cut == axis and len(parts) == 1
+        ]
+        return (groups or cuts or [1])[0]
+
+    return tuple(map(pieces, range(len(words))))
+
+
 def described(use: Use, axes: Sequence[str]) -> str:
     """One line for people: "dot_general: in, out at model.py:31"."""
     words = ", ".join(axes) if axes else "scalar"

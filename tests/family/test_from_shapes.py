@@ -163,3 +163,16 @@ def test_pairs_are_models_too():
     axes = {"(up|hidden)/w": "in out", "readout/w": "output: in out", "(up|hidden)/b": "elementwise"}
     family = mupwd.family_from_shapes(pair_network(8), pair_network(16), axes=axes)
     assert family.plan(pair_network(32)) == family.plan(pair_network(32)[1])
+
+
+def test_copies_along_one_axis_are_stated_with_their_number():
+    shapes = lambda d: {"qkv": np.ones((d, 3 * d))}  # noqa: E731
+    with_number = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"qkv": "in stack3+out"})
+    parameter = with_number.parameters["qkv"]
+    assert (parameter.role, parameter.axes, parameter.pieces) == ("matrix", ("in", "stack+out"), (1, 3))
+    without = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"qkv": "in stack+out"})
+    assert without.parameters["qkv"].pieces == (1, 0)
+    with pytest.raises(
+        mupwd.TraceError, match=r"qkv, axis 1: 'stack5\+out' states 5 equal copies.*24 and 48"
+    ):
+        mupwd.family_from_shapes(shapes(8), shapes(16), axes={"qkv": "in stack5+out"})

@@ -47,3 +47,5 @@ AXES = {
     "cell/bias_n": ("elementwise",),
     "readout/weight": ("out", "in"),
 }
+
+PIECES = {"cell/weight_hh": (3, 1), "cell/weight_ih": (3, 1)}

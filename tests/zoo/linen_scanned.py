@@ -59,3 +59,5 @@ AXES = {
     "readout/kernel": ("in", "out"),
     "readout/bias": ("elementwise",),
 }
+
+PIECES = {"blocks/qkv": (1, 1, 3)}

@@ -65,3 +65,5 @@ AXES = {
     "readout/kernel": ("in", "out"),
     "readout/bias": ("elementwise",),
 }
+
+PIECES = {"grouped/kernel": (1, 1, 1, 4)}

@@ -73,3 +73,5 @@ AXES = {
     "inner/out": ("in", "in", "out"),
     "head": ("in", "out"),
 }
+
+PIECES = {"reshaped/qkv": (1, 3)}

@@ -36,6 +36,11 @@ def test_axes(model, family):
     assert {path: parameter.axes for path, parameter in family.parameters.items()} == model.AXES
 
 
+def test_copies_along_an_axis(model, family):
+    found = {path: p.pieces for path, p in family.parameters.items() if p.pieces}
+    assert found == getattr(model, "PIECES", {})
+
+
 def test_scales_that_the_model_applies_itself(model, family):
     found = {path: p.scale_exponent for path, p in family.parameters.items() if p.scale_exponent}
     assert found == getattr(model, "SCALE_EXPONENTS", {})
