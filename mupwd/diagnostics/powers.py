@@ -117,6 +117,8 @@ def fit_powers(
     y: Sequence[float],
     level: float = 0.95,
     known: Mapping[str, float] | None = None,
+    *,
+    pooled: bool = False,
 ) -> PowerFit:
     """Fits `y = constant * prod(column ** exponent)` by least squares in log2.
 
@@ -130,6 +132,8 @@ def fit_powers(
       y: measurements [n], above 0.
       level: of the intervals.
       known: `{name of a column: exponent}` that are held fixed.
+      pooled: take a misfit for noise like that of the seeds: least squares as usual, for laws that are known
+        to hold only up to corrections, which whoever judges the exponent allows for.
 
     Returns:
       The exponents, their intervals and what they were fitted to.
@@ -174,9 +178,9 @@ def fit_powers(
     free_within, free_between = len(points) - len(groups), len(groups) - 1 - len(names)
     noise = within / free_within if free_within else math.nan
     law = between / free_between if free_between else math.nan
-    pooled = (within + between) / max(free_within + free_between, 1)
-    excess = max(law - noise, 0.0) if free_within and free_between else 0.0
-    scale, freedom = _combined(pooled, free_within + free_between, excess, free_between)
+    mean = (within + between) / max(free_within + free_between, 1)
+    excess = max(law - noise, 0.0) if free_within and free_between and not pooled else 0.0
+    scale, freedom = _combined(mean, free_within + free_between, excess, free_between)
     exponents = {}
     for index, name in enumerate(names, start=1):
         value, interval = float(coefficients[index]), None
@@ -189,7 +193,7 @@ def fit_powers(
         float(coefficients[0]),
         points,
         level,
-        pooled if math.isnan(noise) or not excess else noise,
+        mean if math.isnan(noise) or not excess else noise,
         excess * len(groups) / len(points),
     )
 
