@@ -1,0 +1,299 @@
+"""The steady-state check: do top singular values and gains stay the same across widths after a long run?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mupwd.diagnostics.powers import PowerFit, fit_powers
+from mupwd.family import Family
+from mupwd.plan import Plan
+from mupwd.recipes import Recipe
+from mupwd.recipes import get as get_recipe
+from mupwd.transfer.steady_state import (
+    TIMESCALES,
+    SteadyPoint,
+    SteadyRun,
+    gain_points,
+    judged_parameters,
+    sigma_points,
+)
+
+Verdict = Literal["pass", "fail", "undecided", "too short"]
+Train = Callable[[int, Mapping[str, Any], int, Path | None], Mapping[str, Any]]
+
+TOLERANCE = 0.125
+"""Half of the least mistake: `sigma ∝ wd**-1/2`, so decay rules a half power apart differ by 1/4."""
+
+
+@dataclass(frozen=True)
+class SteadyLine:
+    """The verdict on one kind of layer.
+
+    Attributes:
+      name: path of the parameter, or of the sublayer, with "*" for the layers.
+      quantity: "sigma" (`sigma_1 * sqrt(fan_in / fan_out)`) or "gain".
+      values: `{width: one per seed}`, geometric means over layers.
+      verdict: "pass": the interval of the slope lies inside ± tolerance. "fail": outside. "too short": some run
+        ended before the start was forgotten. Else "undecided".
+      slope: power of the width ratio that the quantity follows; None where there was nothing to fit.
+      interval: of the slope.
+      decay: power of the width ratio that this run's weight decay followed; None for gains.
+      elapsed: `{width: decay timescales of the least decayed run}`.
+      steps: for "too short" `{width: steps that would be enough}`.
+      more_seeds: for "undecided", further seeds at these widths that should decide; None where none would.
+      more_widths: likewise further widths, each as far from the last as those that ran.
+      note: what else is to be said; else empty.
+    """
+
+    name: str
+    quantity: Literal["sigma", "gain"]
+    values: Mapping[int, tuple[float, ...]]
+    verdict: Verdict
+    slope: float | None = None
+    interval: tuple[float, float] | None = None
+    decay: float | None = None
+    elapsed: Mapping[int, float] | None = None
+    steps: Mapping[int, int] | None = None
+    more_seeds: int | None = None
+    more_widths: int | None = None
+    note: str = ""
+
+    @property
+    def implied_decay(self) -> float | None:
+        """The power of the width ratio that the weight decay would have to follow for a slope of 0."""
+        if self.slope is None or self.decay is None:
+            return None
+        return self.decay + 2 * self.slope
+
+
+@dataclass(frozen=True)
+class SteadyCheck:
+    """What `steady_state_check` found.
+
+    Attributes:
+      recipe: the name of the rule that was checked.
+      lines: singular values first, then gains.
+      tolerance: of the slopes.
+      level: of the intervals.
+      diverged: the trials that diverged, in words.
+    """
+
+    recipe: str
+    lines: tuple[SteadyLine, ...]
+    tolerance: float
+    level: float
+    diverged: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Literal["pass", "fail", "undecided"]:
+        """ "fail" where one line fails, "pass" where all pass, else "undecided"."""
+        verdicts = {line.verdict for line in self.lines}
+        if "fail" in verdicts:
+            return "fail"
+        return "pass" if verdicts == {"pass"} else "undecided"
+
+    def __str__(self) -> str:
+        from mupwd.transfer.steady_words import steady_words
+
+        return steady_words(self)
+
+
+def steady_state_check(
+    train: Train,
+    family: Family,
+    hyperparameters: Mapping[str, Any],
+    recipe: str | Recipe = "mupwd",
+    widths: Sequence[int] = (32, 64, 128),
+    seeds: Sequence[int] = (0, 1, 2),
+    tolerance: float = TOLERANCE,
+    level: float = 0.95,
+) -> SteadyCheck:
+    """Trains past the decay timescale of every matrix and looks whether singular values depend on the width.
+
+    AdamW drives a matrix to `sigma ∝ sqrt(lr / wd) * m**e`. A rule whose decay has the right power of the width
+    ratio m keeps `sigma_1 * sqrt(fan_in / fan_out)`, and the gain of every sublayer, the same at all widths.
+    Neither is visible at initialisation. Fits the slope of each in log2 m, for each kind of layer, and compares
+    it with 0.
+
+    Args:
+      train: `train(width, hyperparameters, seed, directory) -> metrics`, such as `mupwd.proxy.train`. The
+        metrics hold `spectral/<path>/sigma_1` (or its mean over the last quarter of the steps, with
+        `_last_quarter` behind it), `train/decay_elapsed` (the sum of `lr_t * weight_decay` over the steps, at the
+        base), `step`, and, where gains are to be judged, `gain/<sublayer>`. A "status" of "diverged" is
+        reported.
+      family: of the model that `train` trains; its plans say what each parameter's decay is.
+      hyperparameters: what all trials have in common: "learning_rate" and "weight_decay" (coupled), both at the
+        base, and whatever `train` wants. "recipe" and "base" are added.
+      recipe: the rule to check.
+      widths: three or more.
+      seeds: of the trials at each width.
+      tolerance: of the slopes: what rules of the next half power of width differ by is twice as much.
+      level: of the intervals.
+
+    Returns:
+      A line and a verdict per kind of layer; printed, it is a table.
+
+    Raises:
+      ValueError: fewer than three widths, no seed, nothing that decays, or a metric is missing.
+    """
+    rules = get_recipe(recipe)
+    check_widths(widths, seeds)
+    plans = steady_plans(family, widths, rules)
+    for plan in plans.values():
+        judged_parameters(plan)
+    given = {**hyperparameters, "recipe": recipe, "base": family.base}
+    runs = [
+        SteadyRun(width, given["learning_rate"], given["weight_decay"], seed, train(width, given, seed, None))
+        for width in widths
+        for seed in seeds
+    ]
+    return judge_steady_state(runs, plans, tolerance, level)
+
+
+def steady_plans(family: Family, widths: Iterable[int], recipe: str | Recipe) -> dict[int, Plan]:
+    """Returns the plan of each width; the form of the output rule, which no matrix depends on, is "forward".
+
+    Args:
+      family: of the model.
+      widths: of the trials.
+      recipe: the rule.
+    """
+    return {width: family.plan(width, recipe=recipe, form="forward") for width in widths}
+
+
+def check_widths(widths: Sequence[int], seeds: Sequence[int]) -> None:
+    """Refuses what no slope with an interval can be fitted to.
+
+    Raises:
+      ValueError: fewer than three different widths, or no seed.
+    """
+    if len(set(widths)) < 3:
+        raise ValueError(
+            f"widths: a slope that is to be trusted needs three or more, got {sorted(set(widths))}"
+        )
+    if not seeds:
+        raise ValueError("seeds: expected at least one")
+
+
+def judge_steady_state(
+    runs: Iterable[SteadyRun], plans: Mapping[int, Plan], tolerance: float = TOLERANCE, level: float = 0.95
+) -> SteadyCheck:
+    """Judges finished trials of one recipe, learning rate and decay.
+
+    Args:
+      runs: the trials.
+      plans: `{width: plan}`.
+      tolerance: of the slopes.
+      level: of the intervals.
+
+    Raises:
+      ValueError: a metric is missing, or the trials differ in learning rate or decay.
+    """
+    runs = list(runs)
+    pairs = {(run.learning_rate, run.weight_decay) for run in runs}
+    if len(pairs) != 1:
+        raise ValueError(
+            f"steady state: expected trials at one learning rate and decay, found {sorted(pairs)}"
+        )
+    finished = [run for run in runs if not run.diverged]
+    diverged = tuple(str(run) for run in runs if run.diverged)
+    lost = sorted(set(plans) - {run.width for run in finished})
+    if lost:
+        raise ValueError(
+            f"steady state: every trial at width {', '.join(map(str, lost))} diverged; lower the learning rate"
+        )
+    lines = [
+        _line(name, "sigma", points, plans, tolerance, level)
+        for name, points in sigma_points(finished, plans).items()
+    ] + [
+        _line(name, "gain", points, plans, tolerance, level)
+        for name, points in gain_points(finished, plans).items()
+    ]
+    recipe = next(iter(plans.values())).recipe
+    return SteadyCheck(recipe, tuple(lines), tolerance, level, diverged)
+
+
+def _line(
+    name: str,
+    quantity: Literal["sigma", "gain"],
+    points: Sequence[SteadyPoint],
+    plans: Mapping[int, Plan],
+    tolerance: float,
+    level: float,
+) -> SteadyLine:
+    widths = sorted({point.run.width for point in points})
+    values = {width: tuple(one.value for one in points if one.run.width == width) for width in widths}
+    elapsed = {width: min(one.elapsed for one in points if one.run.width == width) for width in widths}
+    decay = decay_power(points) if quantity == "sigma" else None
+    if missing := sorted(set(plans) - set(widths)):
+        note = f"not measured at width {', '.join(map(str, missing))}"
+        return SteadyLine(name, quantity, values, "undecided", elapsed=elapsed, note=note)
+    bad = [str(one.run) for one in points if not (math.isfinite(one.value) and one.value > 0)]
+    if bad:
+        note = f"not a finite number above 0 in {len(bad)} of {len(points)} trials, such as {bad[0]}"
+        return SteadyLine(name, quantity, values, "fail", decay=decay, elapsed=elapsed, note=note)
+    fit = fit_powers({"ratio": [one.ratio for one in points]}, [one.value for one in points], level)
+    slope = fit.exponents["ratio"]
+    common = (slope.value, slope.interval, decay, elapsed)
+    if steps := enough_steps(points):
+        return SteadyLine(name, quantity, values, "too short", *common, steps=steps)
+    verdict = compared(slope.interval, 0.0, tolerance)
+    if verdict != "undecided":
+        return SteadyLine(name, quantity, values, verdict, *common)
+    seeds, more_widths = _advice(fit, slope.value, tolerance, len(points) // len(widths))
+    return SteadyLine(name, quantity, values, verdict, *common, more_seeds=seeds, more_widths=more_widths)
+
+
+def compared(
+    interval: tuple[float, float] | None, predicted: float, tolerance: float
+) -> Literal["pass", "fail", "undecided"]:
+    """Where an interval lies: inside `predicted ± tolerance`, wholly outside, or neither.
+
+    Example:
+      >>> compared((-0.1, 0.1), 0.0, 0.125), compared((0.2, 0.3), 0.0, 0.125), compared(None, 0.0, 0.125)
+      ('pass', 'fail', 'undecided')
+    """
+    if interval is None:
+        return "undecided"
+    low, high = interval[0] - predicted, interval[1] - predicted
+    if -tolerance <= low and high <= tolerance:
+        return "pass"
+    return "fail" if low > tolerance or high < -tolerance else "undecided"
+
+
+def enough_steps(points: Iterable[SteadyPoint]) -> dict[int, int]:
+    """Returns `{width: steps that would be enough}`; empty where all runs were long enough.
+
+    The steps of a run are stretched, schedule and all, until `TIMESCALES` have gone by.
+    """
+    points = list(points)
+    if all(one.elapsed >= TIMESCALES * (1 - 1e-6) for one in points):
+        return {}
+    steps: dict[int, int] = {}
+    for one in points:
+        done = one.run.metrics.get("step")
+        if done is None:
+            raise ValueError(f"steady state: the trial at {one.run} returned no 'step': how many it did")
+        needed = math.ceil(float(done) * TIMESCALES / one.elapsed) if one.elapsed > 0 else 0
+        steps[one.run.width] = max(steps.get(one.run.width, 0), needed)
+    return steps
+
+
+def decay_power(points: Sequence[SteadyPoint]) -> float:
+    """Returns the power of the width ratio that the plans' weight decay follows, from base to widest."""
+    low = min(points, key=lambda point: point.ratio)
+    high = max(points, key=lambda point: point.ratio)
+    return math.log(high.weight_decay / low.weight_decay) / math.log(high.ratio / low.ratio)
+
+
+def _advice(fit: PowerFit, slope: float, tolerance: float, seeds: int) -> tuple[int | None, int | None]:
+    """Further seeds, and further widths, that would put the interval on one side of the tolerance."""
+    room = abs(abs(slope) - tolerance)
+    if not room:
+        return None, None
+    wanted = fit.seeds_needed("ratio", room)
+    return None if wanted is None else max(wanted - seeds, 1), fit.points_needed("ratio", room)
