@@ -1,5 +1,6 @@
 """mupwd: learning rates and weight decays that transfer across width, for JAX and optax."""
 
+from mupwd.diagnostics.instrument import instrument
 from mupwd.family import Family, family, family_from_shapes
 from mupwd.forward import apply_forward
 from mupwd.optim import (
@@ -22,6 +23,7 @@ __all__ = [
     "clip_by_global_norm",
     "family",
     "family_from_shapes",
+    "instrument",
     "scale_by_plan_learning_rate",
     "trace_axes",
 ]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 
-from mupwd.family.models import mutable_state, restore_state
+from mupwd.family.call import traced_call
 from mupwd.paths import map_named
 from mupwd.plan import Plan
 from mupwd.tracing import TraceError
-from mupwd.tracing.interpret import interpret
-from mupwd.tracing.trace import Program, is_array, program, walk
+from mupwd.tracing.interpret import Entries, Evaluate, Interpreter, Pair, Visitor
+from mupwd.tracing.trace import Program
 from mupwd.tracing.values import Location, Record, Use
 
 
@@ -59,17 +59,10 @@ def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
         # None is an empty tree: what the model holds besides the plan's parameters is not checked.
         plan.check(map_named(lambda name, leaf: leaf if name in plan else None, params))
 
-        def with_state(params: Any, args: Any, kwargs: Any) -> Any:
-            return fn(params, *args, **kwargs), mutable_state(params)
-
-        traced = program(with_state, params, (args, kwargs))
-        record = walk(traced, traced)
-        results = _readout_factors(traced, record, plan) | _logit_factors(record, plan)
-        operands = _branch_factors(record, plan)
-        leaves = [leaf for leaf in jax.tree.leaves((params, (args, kwargs))) if is_array(leaf)]
-        out, state = traced.rebuilt(interpret(traced.jaxpr, leaves, results, operands))
-        restore_state(params, state)
-        return out
+        call = traced_call(fn, params, args, kwargs)
+        results = _readout_factors(call.program, call.record, plan) | _logit_factors(call.record, plan)
+        visitors = _visitors(results, _branch_factors(call.record, plan))
+        return call.run(Interpreter(visitors, changes=True))[0]
 
     return applied
 
@@ -139,3 +132,28 @@ def _branch_factors(record: Record, plan: Plan) -> dict[tuple[Location, int], fl
         for location, branch in record.branches.items()
         if not branch.equations.isdisjoint(used)
     }
+
+
+def _visitors(
+    results: Mapping[Location, float], operands: Mapping[tuple[Location, int], float]
+) -> dict[Location, Visitor]:
+    by_slot: dict[Location, dict[int, float]] = {location: {} for location in results}
+    for (location, slot), factor in operands.items():
+        by_slot.setdefault(location, {})[slot] = factor
+    return {location: _scaling(slots, results.get(location)) for location, slots in by_slot.items()}
+
+
+def _scaling(slots: Mapping[int, float], result: float | None) -> Visitor:
+    """Scales operands of an equation, and its first result."""
+
+    def visit(eqn: Any, operands: list[Pair], evaluate: Evaluate) -> tuple[list[Pair], Entries]:
+        scaled = [_scaled(operand, slots.get(slot)) for slot, operand in enumerate(operands)]
+        outputs, entries = evaluate(scaled)
+        return [_scaled(outputs[0], result), *outputs[1:]], entries
+
+    return visit
+
+
+def _scaled(pair: Pair, factor: float | None) -> Pair:
+    # As an array of the value's own dtype: a Python float would be promoted where x64 is on.
+    return pair if factor is None else Pair(pair.value * jnp.asarray(factor, pair.value.dtype))

@@ -65,7 +65,7 @@ def dot(
     return Value(
         dims,
         data=True,
-        product=site.location if of_activations and grows(size) else None,
+        product=site.location if of_activations else None,
         tail=all_keys,
         origins=lhs.origins | rhs.origins | site.readouts(all_keys),
         grown=lhs.grown or rhs.grown or lhs.any_growth or rhs.any_growth,
@@ -172,11 +172,7 @@ def reduce(site: Site, value: Value, axes: Axes, dims: tuple[Size, ...], *, line
         terms=terms,
         # What follows a mean is the mean's own 1/size, not a scale of the product before it.
         tail=value.tail if linear and not over_growth else frozenset(),
-        product=site.location
-        if bilinear and over_growth
-        else None
-        if over_growth or not linear
-        else value.product,
+        product=site.location if bilinear else None if over_growth or not linear else value.product,
         reduced=value.reduced or over_growth,
         tags=tuple(value.tag(i) for i in kept) if value.data else (),
         constant=None,

@@ -32,12 +32,15 @@ def elementwise(site: Site, op: str, values: list[Value], dims: tuple[Size, ...]
             values = [_spoilt(site, v) if v.parametric else v for v in values]
     operands = [v for v in values if v.data or v.terms]
     if linear:
+        if op in PRODUCTS and operands[0].product is not None:
+            site.record.multiples[operands[0].product] = site.location
         return replace(_scaled(site, operands[0], ratio, alone), dims=dims, constant=None)
 
     parametric = [v for v in operands if v.parametric]
     activations = [v for v in operands if v.data]
     if not activations:
         return Value(dims, _joined(site, op, parametric))
+    site = replace(site, operands=tuple(i for i, v in enumerate(values) if v.parametric))
     pending = [v for v in activations if v.pending]
     if not parametric and len(pending) == 1 and _still_linear(op, values, pending[0], activations):
         return _still_pending(_result(op, replace(pending[0], dims=dims), activations, square=square))
@@ -81,7 +84,7 @@ def _scaled(site: Site, value: Value, ratio: float, alone: bool) -> Value:
         problem = None if alone else "is scaled with the width on one path and not on another"
         terms = (replace(t, ratio=t.ratio * ratio, problem=t.problem or problem) for t in value.terms)
         return replace(value, terms=tuple(terms))
-    if value.product is not None:
+    if value.product is not None and value.reduced:
         site.record.scales[site.location, value.product] = ratio
         return value
     if value.tail:

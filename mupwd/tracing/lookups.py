@@ -50,6 +50,7 @@ def gather(
             for i in range(len(dims))
         )
         terms.append(replace(term, axes=axes, marks=(*term.marks, *marks)))
+        _note_layer(site, term.param, marks)
     if indices.data:
         return Value(
             dims,
@@ -85,6 +86,13 @@ def dynamic_slice(site: Site, operand: Value, starts: list[Value], dims: tuple[S
             else:
                 axes[i] = resized(term.axes[i], old, new)
         terms.append(replace(term, axes=tuple(axes), marks=(*term.marks, *marks)))
+        _note_layer(site, term.param, marks)
     if by_data:
         return Value(dims, tuple(terms), data=True, pending="lookup", group=site, tags=(Tag(),) * len(dims))
     return replace(operand, dims=dims, terms=tuple(terms))
+
+
+def _note_layer(site: Site, param: int, marks: list[Mark]) -> None:
+    """In a loop over indices each step has an entry of its own."""
+    if site.record.loop is not None and any(mark.label == "stack" for mark in marks):
+        site.record.layers.add((site.record.loop, param))

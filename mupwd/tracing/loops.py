@@ -25,11 +25,13 @@ def scan(
     body = (body_of(eqn), body_of(delta))
     fixed, carry, stacked = values[:consts], values[consts : consts + carried], values[consts + carried :]
     rows = [_row(v) for v in stacked]
+    own = [t.param for v in stacked for t in v.terms if any(a.axis is not None for a in t.axes[0])]
+    site.record.layers.update((site.location, param) for param in own)
 
     def step(carry: list[Value], record: Record) -> list[Value]:
         return run(*body, [*fixed, *carry, *rows], site.location, record)
 
-    carry, results = _until_stable(carry, step, site)
+    carry, results = _until_stable(carry, step, site, consts)
     stacks = [_stack(v, lengths) for v in results[carried:]]
     return [replace(v, dims=d) for v, d in zip([*carry, *stacks], dims, strict=True)]
 
@@ -44,7 +46,7 @@ def while_loop(run: Run, eqn: Any, delta: Any, values: list[Value], site: Site) 
         run(*cond, [*cond_consts, *carry], (*site.location, "cond"), record)
         return run(*body, [*body_consts, *carry], site.location, record)
 
-    return _until_stable(values[n_cond + n_body :], step, site)[0]
+    return _until_stable(values[n_cond + n_body :], step, site, n_cond + n_body)[0]
 
 
 def cond(
@@ -62,11 +64,14 @@ def cond(
 
 
 def _until_stable(
-    carry: list[Value], step: Callable[[list[Value], Record], list[Value]], site: Site
+    carry: list[Value], step: Callable[[list[Value], Record], list[Value]], site: Site, first: int
 ) -> tuple[list[Value], list[Value]]:
-    """Repeats a loop's body until what is known of the carried values no longer changes."""
+    """Repeats a loop's body until what is known of the carried values no longer changes.
+
+    `first`: which of the loop's operands is the first carried one.
+    """
     while True:
-        scratch = Record(outer=site.record)
+        scratch = Record(outer=site.record, loop=site.location)
         results = step(carry, scratch)
         merged = [
             _either(replace(site, location=(*site.location, "carry", i), record=scratch), a, b)
@@ -77,11 +82,10 @@ def _until_stable(
             return carry, results
         for i, (old, new) in enumerate(zip(carry, merged, strict=True)):
             if old.terms and not new.terms:  # an initial state: it joins the activations
-                at = replace(site, location=(*site.location, "carry", "init", i))
                 if old.pending:
-                    settle(at, old)
+                    settle(site, old)
                 else:
-                    meet(at, old, "join", new)
+                    meet(site, old, "join", new, first + i)
         carry = merged
 
 

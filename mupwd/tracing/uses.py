@@ -19,6 +19,7 @@ class Site:
     record: Record
     names: tuple[str, ...]  # of the parameters
     delta_params: Mapping[str, Any]  # of the same equation at the second width
+    operands: tuple[int, ...] = ()  # that are functions of parameters, where there may be several
 
     def add(self, slot: int, term: Term, marks: Sequence[Mark], kind: Any, **facts: Any) -> Any:
         key = (self.location, slot, term.param, kind)
@@ -30,6 +31,7 @@ class Site:
             self.primitive,
             self.source,
             self.location,
+            self.operands or (slot,),
             term.marks + tuple(marks),
             kind,
             ratio=term.ratio,
@@ -47,7 +49,7 @@ class Site:
         for slot, value in enumerate(values):
             for term in value.terms:
                 if not value.pending:
-                    self.add(slot, replace(term, problem=term.problem or problem), (), "join")
+                    self.add(slot, replace(term, problem=term.problem or problem), (), "refused")
         return activation([settle(self, v) if v.pending else v.settled() for v in values], dims)
 
 
@@ -95,6 +97,7 @@ def contract(
                 "product" if scales else "contraction",
                 fed_by_data=not (other.grown or other.any_growth),
                 group=value.group.location if value.group else None,
+                group_operands=value.group.operands if value.group else (),
                 **facts,
             )
         )
@@ -125,7 +128,7 @@ def settle(site: Site, value: Value, summed: Sequence[int] = ()) -> Value:
     return value.settled()
 
 
-def meet(site: Site, value: Value, kind: Any, companion: Value) -> list[Any]:
+def meet(site: Site, value: Value, kind: Any, companion: Value, slot: int = 0) -> list[Any]:
     """Notes that parameters are added to, joined with, or otherwise combined elementwise with an activation."""
     keys = []
     norm = not companion.any_growth and all(term.statistic and not term.atoms() for term in value.terms)
@@ -137,7 +140,7 @@ def meet(site: Site, value: Value, kind: Any, companion: Value) -> list[Any]:
             found = label_axis(atoms, "elementwise")
             sample |= bool(found) and axis < len(companion.tags) and companion.tag(axis).sample
             marks += found
-        keys.append(site.add(0, term, marks, kind, fed_by_data=not companion.grown, sample=sample))
+        keys.append(site.add(slot, term, marks, kind, fed_by_data=not companion.grown, sample=sample))
     return keys
 
 

@@ -120,11 +120,13 @@ class Use:
     primitive: str
     source: str
     location: Location
+    operands: tuple[int, ...]  # of the equation there: those that the parameter is in
     marks: tuple[Mark, ...]
-    kind: Literal["contraction", "product", "sum", "join", "lookup", "result"]
+    kind: Literal["contraction", "product", "sum", "join", "lookup", "result", "refused"]
     fed_by_data: bool = True  # the activation it meets depends on nothing that grows
     sample: bool = False  # lies along an axis of the inputs, as a position table does
-    group: Any = None
+    group: Any = None  # where the product or the lookup arose that this is a use of
+    group_operands: tuple[int, ...] = ()
     weak: bool = False  # a sum of its product, which may be no more than a statistic of it
     total: bool = False  # a sum over everything
     ratio: float = 1.0
@@ -162,7 +164,12 @@ class Record:
     # (use, axis, whether all of it or its leading part) -> into how many equal parts its result is cut; 0: unequal
     slices: dict[tuple[Any, int, bool], set[int]] = field(default_factory=dict)
     branches: dict[Location, Branch] = field(default_factory=dict)  # by the sum that ends them
-    products: dict[Location, Product] = field(default_factory=dict)  # of activations, over an axis that grows
+    products: dict[Location, Product] = field(default_factory=dict)  # of activations
+    multiples: dict[Location, Location] = field(default_factory=dict)  # product -> the last scale of it
+    # (equation, result): functions of parameters, alone or in a product or lookup that is not yet used
+    functions: set[tuple[Location, int]] = field(default_factory=set)
+    # (scan, parameter): each step has an entry of its own of the parameter
+    layers: set[tuple[Location, int]] = field(default_factory=set)
     # (equation, use) -> how much more it scales the use's result at the second width; NaN: on one path only
     scales: dict[tuple[Location, Any], float] = field(default_factory=dict)
     claimed: set[tuple[Location, Any]] = field(
@@ -170,12 +177,16 @@ class Record:
     )  # scales that are a product's, not a use's
     constants: dict[Location, str] = field(default_factory=dict)  # width-dependent, of no known use
     outer: Record | None = None  # of the program around a loop's body
+    loop: Location | None = None  # whose body it is of
 
     def absorb(self, other: Record) -> None:
         self.uses |= other.uses
         self.met |= other.met
         self.branches |= other.branches
         self.products |= other.products
+        self.multiples |= other.multiples
+        self.functions |= other.functions
+        self.layers |= other.layers
         for key, parts in other.slices.items():
             self.slices.setdefault(key, set()).update(parts)
         self.scales |= other.scales

@@ -58,8 +58,10 @@ class Walk:
             operands = [read(x, y) for x, y in zip(b.invars, d.invars, strict=True)]
             alone = all(isinstance(v, Literal) or readers[v] == 1 for v in b.invars)
             results = self._equation(b, d, operands, (*location, index), record, alone)
-            for var, value in zip(b.outvars, results, strict=True):
+            for slot, (var, value) in enumerate(zip(b.outvars, results, strict=True)):
                 env[var] = value
+                if value.terms:
+                    record.functions.add(((*location, index), slot))
         data = {var for var, value in env.items() if value.data}
         for index, (operand, inside) in residual_branches(base, data).items():
             record.branches[*location, index] = Branch(operand, frozenset((*location, i) for i in inside))
@@ -214,14 +216,13 @@ class Walk:
             if len({t.param for t in terms}) < len(terms):
                 return self._pieces_of_one(site, operands, dims, axis)
             return Value(dims, tuple(terms))
-        settled = [settle(site, v) for v in operands]
-        result = activation(settled, dims)
+        settled = [settle(site, v) for v in values]
+        result = activation([v for v in settled if v.data or v.terms], dims)
         first = next(v for v in settled if v.data)
         result = replace(result, tags=tuple(first.tag(i) for i in range(len(dims))))
         for slot, value in enumerate(settled):
             if value.parametric:
-                inner = replace(site, location=(*site.location, slot))
-                meet(inner, value, "join", result)
+                meet(site, value, "join", result, slot)
         return result
 
     def _pieces_of_one(self, site, operands: list[Value], dims, axis: int | None) -> Value:
