@@ -1,5 +1,6 @@
 """mupwd: learning rates and weight decays that transfer across width, for JAX and optax."""
 
+from mupwd.diagnostics.coordinate import coordinate_check
 from mupwd.diagnostics.instrument import instrument
 from mupwd.family import Family, family, family_from_shapes
 from mupwd.forward import apply_forward
@@ -21,6 +22,7 @@ __all__ = [
     "add_plan_decayed_weights",
     "apply_forward",
     "clip_by_global_norm",
+    "coordinate_check",
     "family",
     "family_from_shapes",
     "instrument",

@@ -39,6 +39,7 @@ PUBLIC = [
     "add_plan_decayed_weights",
     "apply_forward",
     "clip_by_global_norm",
+    "coordinate_check",
     "family",
     "family_from_shapes",
     "scale_by_plan_learning_rate",

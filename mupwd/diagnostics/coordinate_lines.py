@@ -1,0 +1,97 @@
+"""From runs at several widths to one judged line per parameter, use and quantity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mupwd.diagnostics.coordinate_runs import Run
+from mupwd.diagnostics.coordinate_theory import Quantity, forward_factor, predicted
+from mupwd.diagnostics.coordinate_uses import Kind
+from mupwd.diagnostics.coordinate_verdict import Line, judged
+from mupwd.diagnostics.instrument import UseStats
+from mupwd.plan import Plan
+
+Runs = Mapping[int, Sequence[Run]]  # by width, one per seed
+
+
+class Divergence(NamedTuple):
+    """A run whose loss was not finite."""
+
+    width: int
+    seed: int
+    step: int
+
+
+def divergences(runs: Runs) -> list[Divergence]:
+    """Returns the runs whose loss was not finite, each with the first such step."""
+    return [
+        Divergence(width, seed, int(np.argmin(np.isfinite(run.losses))))
+        for width, found in runs.items()
+        for seed, run in enumerate(found)
+        if not np.isfinite(run.losses).all()
+    ]
+
+
+def judged_lines(
+    runs: Runs, plans: Mapping[int, Plan], kinds: Mapping[str, Sequence[Kind]], level: float
+) -> list[Line]:
+    """Returns a line per parameter, use and quantity, in the order of the parameters.
+
+    Changes are those of the last step at which every run was finite.
+
+    Args:
+      runs: `{width: [run of each seed]}`.
+      plans: `{width: plan}`.
+      kinds: what each use of each parameter is.
+      level: of the intervals.
+    """
+    last = min([len(run.losses) - 1 for found in runs.values() for run in found])
+    last = min([last, *(found.step - 1 for found in divergences(runs))])
+    lines = []
+    for path in next(iter(plans.values())):
+        for use, kind in enumerate(kinds.get(path, ())):
+            label = _label(kinds[path], use)
+            for quantity, measured in _measurements(kind, last):
+                values = {
+                    width: [
+                        measured(run.stats[path][use]) * forward_factor(plans[width][path], kind)
+                        for run in found
+                    ]
+                    for width, found in runs.items()
+                }
+                lines.append(
+                    judged(path, label, quantity, values, predicted(plans, path, kind, quantity), level)
+                )
+    return lines
+
+
+def _label(kinds: Sequence[Kind], use: int) -> str:
+    if len(kinds) == 1:
+        return ""
+    same = [i for i, kind in enumerate(kinds) if kind == kinds[use]]
+    return kinds[use] if len(same) == 1 else f"{kinds[use]} {same.index(use) + 1}"
+
+
+def _measurements(kind: Kind, last: int) -> Iterator[tuple[Quantity, Callable[[UseStats], float]]]:
+    # What is added has no gain: at the start a bias is zero, and x + 0 is x.
+    if kind != "addend":
+        yield "initial gain", lambda stats: _over_layers(stats.gain[0])
+    if last > 0:
+        yield "change", lambda stats: _change(stats, kind, last)
+
+
+def _change(stats: UseStats, kind: Kind, step: int) -> float:
+    assert stats.change is not None
+    change, size = np.asarray(stats.change[step]), np.asarray(stats.rms_in[step])
+    if kind == "addend":
+        return _over_layers(change)
+    return _over_layers(np.divide(change, size, out=np.zeros_like(change), where=size != 0))
+
+
+def _over_layers(values: ArrayLike) -> float:
+    return math.sqrt(float(np.mean(np.square(np.asarray(values, np.float64)))))

@@ -1,0 +1,188 @@
+"""Short training runs of one width, instrumented at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mupwd.diagnostics.coordinate_uses import Kind, kinds_of_uses
+from mupwd.diagnostics.instrument import UseStats, instrument
+from mupwd.family import Family
+from mupwd.family.models import is_array, is_parameter, parameters_of
+from mupwd.forward import apply_forward
+from mupwd.paths import map_named, named_leaves
+from mupwd.plan import Plan
+
+Batch = tuple[Any, Any]
+Batches = Batch | Callable[[int, int], Batch]
+
+
+class Run(NamedTuple):
+    """What one run measured, at its start and after each step: leading axis [steps + 1].
+
+    Attributes:
+      losses: of the batch of that step.
+      outputs: RMS of what the model returns.
+      stats: `{path: [one per use]}`, arrays.
+    """
+
+    losses: np.ndarray
+    outputs: np.ndarray
+    stats: Mapping[str, Sequence[UseStats]]
+
+
+@dataclass(frozen=True)
+class Program:
+    """The training program of one width, compiled once for all seeds.
+
+    Attributes:
+      width: the width.
+      plan: for it.
+      fn: called as `fn(params, rest, *inputs)`, forward factors applied.
+      params: the model's own parameters.
+      rest: its other state.
+      transform: the optimizer.
+      loss: `loss(outputs, targets)`, a scalar.
+    """
+
+    width: int
+    plan: Plan
+    fn: Callable[..., Any]
+    params: Any
+    rest: Any
+    transform: optax.GradientTransformation
+    loss: Callable[[Any, Any], Any]
+
+    def measure(self, params: Any, batches: Any, state: Any = None) -> Run:
+        """Trains from given parameters and measures every use at every step.
+
+        Args:
+          params: of this width, as a model or a tree of any framework.
+          batches: what `stacked` returns.
+          state: of the optimizer; by default a new one.
+        """
+        start = _with_values(self.params, parameters_of(params, set(self.plan)), self.width)
+        state = self.transform.init(start) if state is None else state
+        return jax.device_get(self._scanned(start, self.rest, state, batches))
+
+    def kinds(self, batches: Any) -> dict[str, list[Kind]]:
+        """Returns what each use of each parameter is."""
+        inputs = jax.tree.map(lambda leaf: leaf[0], batches[0])
+        return kinds_of_uses(self.fn, self.plan, self.params, self.rest, *inputs)
+
+    @cached_property
+    def _scanned(self) -> Callable[..., Run]:
+        extended = optax.with_extra_args_support(self.transform)
+
+        @jax.jit
+        def scanned(start: Any, rest: Any, state: Any, batches: Any) -> Run:
+            measured = instrument(self.fn, since=start)
+
+            def step(carry: Any, batch: Any) -> Any:
+                params, state = carry
+                inputs, targets = batch
+
+                def objective(params: Any) -> Any:
+                    outputs, stats = measured(params, rest, *inputs)
+                    return self.loss(outputs, targets), (_rms(outputs), stats)
+
+                (value, (size, stats)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+                updates, state = extended.update(gradient, state, params, value=value)
+                return (optax.apply_updates(params, updates), state), Run(value, size, stats)
+
+            return jax.lax.scan(step, (start, state), batches)[1]
+
+        return scanned
+
+
+def prepared(
+    family: Family,
+    width: int,
+    plan: Plan,
+    loss: Callable[[Any, Any], Any],
+    transform: optax.GradientTransformation,
+) -> Program:
+    """Returns the training program of one width of a family, with the plan's forward factors in.
+
+    Args:
+      family: that knows how to build its models.
+      width: the width.
+      plan: for that width.
+      loss: `loss(outputs, targets)`, a scalar.
+      transform: the optimizer.
+    """
+    assert family.source is not None
+    model = family.source.make(width, 0)
+    params, whole_params = _taken_apart(model.params, is_parameter)
+    rest, whole_rest = _taken_apart(model.rest, is_array)
+
+    def called(params: Any, rest: Any, *inputs: Any) -> Any:
+        return model.fn((whole_params(params), whole_rest(rest)), *inputs)
+
+    return Program(width, plan, apply_forward(called, plan), params, rest, transform, loss)
+
+
+def stacked(batches: Batches, seed: int, steps: int) -> Any:
+    """Returns the batches of a run: `((inputs, …), targets)`, each leaf [steps + 1, ...]."""
+    found = []
+    for step in range(steps + 1):
+        batch = batches(seed, step) if callable(batches) else batches
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise ValueError(
+                "batches: expected a pair (inputs, targets), or a function batches(seed, step) that returns one; "
+                f"found {type(batch).__name__}"
+                + (f" of {len(batch)}" if isinstance(batch, tuple | list) else "")
+            )
+        inputs, targets = batch
+        found.append((tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), targets))
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *found)
+
+
+def _with_values(template: Any, values: Any, width: int) -> Any:
+    """Returns the template with its parameters replaced by those of the same names."""
+    found = {path: leaf for path, leaf in named_leaves(values).items() if is_parameter(leaf)}
+
+    def value(path: str, leaf: Any) -> Any:
+        if not is_parameter(leaf):
+            return leaf
+        if path not in found or np.shape(found[path]) != np.shape(leaf):
+            other = f"one of shape {np.shape(found[path])}" if path in found else "none"
+            raise ValueError(
+                f"init({width}, …): expected a parameter {path} of shape {np.shape(leaf)}, as in the family's own "
+                f"model; found {other}"
+            )
+        return found[path]
+
+    return map_named(value, template)
+
+
+def _taken_apart(tree: Any, wanted: Callable[[Any], bool]) -> tuple[Any, Callable[[Any], Any]]:
+    """Splits a tree into what a jitted function may take, and a function that puts the rest back."""
+    dynamic = jax.tree.map(lambda leaf: leaf if wanted(leaf) else None, tree)
+
+    def whole(dynamic: Any) -> Any:
+        return jax.tree.map(
+            lambda mine, leaf: leaf if mine is None else mine,
+            dynamic,
+            tree,
+            is_leaf=lambda leaf: leaf is None,
+        )
+
+    return dynamic, whole
+
+
+def _rms(outputs: Any) -> Any:
+    leaves = [
+        jnp.asarray(leaf, jnp.float32)
+        for leaf in jax.tree.leaves(outputs)
+        if is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    total = sum((jnp.sum(leaf * leaf) for leaf in leaves), jnp.zeros((), jnp.float32))
+    return jnp.sqrt(total / jnp.asarray(max(sum(leaf.size for leaf in leaves), 1), jnp.float32))
