@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
-import re
-import sys
-import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mupwd.commands.models import family_of
 
 if TYPE_CHECKING:
     from mupwd.family import Family
@@ -22,7 +18,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "llama_fixed_kv": {"head_dim": 64, "kv_heads": 4},
     "llama_tied": {"head_dim": 64, "tied": True},
 }
-_SHAPE = re.compile(r"(?P<dtype>[a-z]+[0-9]+)\[(?P<sizes>[0-9, ]*)\]")
 
 _EPILOG = """\
 the model:
@@ -101,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints the plan."""
     if (args.model is None) == (args.preset is None):
         raise ValueError("give either a model as package.module:build or --preset")
-    family = _preset(args) if args.preset else _family(args)
+    family = _preset(args) if args.preset else family_of(args.model, args.inputs, args.base, args.delta)
     tied = args.preset is not None and _PRESETS[args.preset].get("tied", False)
     plan = family.plan(
         args.width,
@@ -127,100 +122,3 @@ def _preset(args: argparse.Namespace) -> Family:
     from mupwd import proxy
 
     return proxy.family(proxy.ProxyConfig(**_PRESETS[args.preset]), base=args.base, delta=args.delta)
-
-
-def _family(args: argparse.Namespace) -> Family:
-    import mupwd
-
-    # As `python -m` does: the command is installed elsewhere, the model is here.
-    sys.path.insert(0, os.getcwd())
-    build = _attribute(args.model, "model")
-    if not callable(build):
-        raise ValueError(f"{args.model} is {type(build).__name__}; expected a function build(width)")
-    inputs = _inputs(args)
-    try:
-        return mupwd.family(build, base=args.base, inputs=inputs, delta=args.delta)
-    except (mupwd.TraceError, mupwd.PlanError):
-        raise
-    except Exception as error:
-        raise ValueError(f"{args.model} failed: {_where(error)}") from error
-
-
-def _inputs(args: argparse.Namespace) -> tuple[Any, ...]:
-    if not args.inputs:
-        module = args.model.partition(":")[0]
-        inputs = getattr(importlib.import_module(module), "inputs", None)
-        if inputs is None:
-            raise ValueError(
-                f"what is the model called with? Give shapes, such as --inputs 'int32[2,128]', or "
-                f"--inputs package.module:name, or define `inputs` in {module}: a tuple of example inputs"
-            )
-        return _tuple(inputs, f"{module}:inputs")
-    shapes = [_shape(spec) for spec in args.inputs if ":" not in spec]
-    named = [spec for spec in args.inputs if ":" in spec]
-    if not named:
-        return tuple(shapes)
-    if len(args.inputs) > 1:
-        raise ValueError("--inputs: give either shapes, one per input, or a single package.module:name")
-    return _tuple(_attribute(named[0], "--inputs"), named[0])
-
-
-def _shape(spec: str) -> Any:
-    import jax
-    import numpy as np
-
-    match = _SHAPE.fullmatch(spec.strip())
-    if match is None:
-        raise ValueError(f"--inputs {spec!r}: expected a shape such as int32[2,128], or package.module:name")
-    sizes = tuple(int(size) for size in match["sizes"].split(",") if size.strip())
-    try:
-        dtype = jax.numpy.bfloat16 if match["dtype"] == "bfloat16" else np.dtype(match["dtype"])
-    except TypeError:
-        raise ValueError(
-            f"--inputs {spec!r}: no such type as {match['dtype']!r}; try int32 or float32"
-        ) from None
-    return jax.ShapeDtypeStruct(sizes, dtype)
-
-
-def _tuple(value: Any, name: str) -> tuple[Any, ...]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ValueError(
-            f"{name} is {type(value).__name__}; expected a tuple of example inputs, such as (tokens,)"
-        )
-    return tuple(value)
-
-
-def _where(error: Exception) -> str:
-    """The error in one line, with the place that raised it."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
-
-
-def _attribute(name: str, what: str) -> Any:
-    module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
-        raise ValueError(f"{what} {name!r}: expected package.module:name")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # A module that the model itself needs is named as it is; only its own absence is a typing error.
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise ValueError(
-                f"{what} {name!r}: {module_name} needs {error.name}, which is not installed"
-            ) from error
-        raise ValueError(
-            f"{what} {name!r}: no module {error.name!r} here ({os.getcwd()}) or among the installed packages"
-        ) from error
-    except Exception as error:
-        raise ValueError(f"{what} {name!r}: importing {module_name} failed: {_where(error)}") from error
-    found = module
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            public = [
-                one for one in vars(module) if not one.startswith("_") and callable(getattr(module, one))
-            ]
-            raise ValueError(
-                f"{what} {name!r}: {module_name} has no {part!r}; it has {', '.join(public) or 'nothing'}"
-            )
-        found = getattr(found, part)
-    return found

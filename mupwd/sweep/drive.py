@@ -6,17 +6,17 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from mupwd.sweep.fixed import Wanted
 from mupwd.sweep.local import LocalExecutor, Measurement
 from mupwd.sweep.progress import SweepProgress
 from mupwd.sweep.store import Store
-from mupwd.sweep.study import Study
 from mupwd.sweep.trial import Result, Trial
 
 _TUNED = ("learning_rate", "weight_decay")
 
 
 def run_study(
-    study: Study, store: Store, executor: LocalExecutor, progress: SweepProgress, most_together: int = 256
+    study: Wanted, store: Store, executor: LocalExecutor, progress: SweepProgress, most_together: int = 256
 ) -> list[Result]:
     """Runs what the study needs and the store does not hold; each result is recorded as soon as it is there.
 
@@ -68,7 +68,7 @@ def run_study(
                 progress.finished(result.trial.width, result.seconds, what)
 
 
-def _order(study: Study, trial: Trial) -> tuple[object, ...]:
+def _order(study: Wanted, trial: Trial) -> tuple[object, ...]:
     values = trial.hyperparameters
     recipe = study.recipes.index(values["recipe"])
     return recipe, trial.width, *(values[name] for name in _TUNED), trial.seed

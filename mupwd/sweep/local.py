@@ -10,13 +10,13 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 from mupwd.sweep.errors import TrialError
-from mupwd.sweep.trial import Metrics, Result, Train, Trial
+from mupwd.sweep.trial import LOSS, Metrics, Result, Train, Trial
 
 
 class Measurement(NamedTuple):
@@ -49,12 +49,25 @@ class OneByOne:
         self._train = train
 
     def run(self, trials: Sequence[Trial]) -> list[Metrics]:
-        """Runs each trial and returns their metrics."""
-        return [self._train(one.width, one.hyperparameters, one.seed, None) for one in trials]
+        """Runs each trial and returns their metrics.
+
+        Raises:
+          ValueError: the held-out loss is not among them.
+        """
+        return [_plain(self._train(one.width, one.hyperparameters, one.seed, None)) for one in trials]
 
     def measure(self, trial: Trial, most: int) -> Measurement:
         """Takes trials as long as they come: nothing is known of the model."""
         return Measurement(1, math.nan)
+
+
+def _plain(metrics: Mapping[str, Any]) -> Metrics:
+    """Metrics as JSON types, whatever arrays a model's own function returned."""
+    if LOSS not in metrics:
+        raise ValueError(
+            f"the train function returned no {LOSS!r}; it returned {', '.join(metrics) or 'nothing'}"
+        )
+    return {name: one if isinstance(one, str | int) else float(one) for name, one in metrics.items()}
 
 
 class _Task(NamedTuple):

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from mupwd.proxy.config import ProxyConfig, TrainConfig
 from mupwd.proxy.corpus import Corpus, corpus
-from mupwd.proxy.manifest import environment, open_manifest, read_manifest
 from mupwd.proxy.tokens_cache import default_cache_directory
-from mupwd.sweep.drive import run_study
-from mupwd.sweep.local import LocalExecutor
-from mupwd.sweep.progress import SweepProgress
+from mupwd.sweep.directory import processes_at_a_time, run_in_directory
 from mupwd.sweep.proxy_trials import ProxyTrials
-from mupwd.sweep.store import Store
 from mupwd.sweep.study import Study
 from mupwd.sweep.trial import Result
-
-_MOST_PROCESSES = 8
 
 
 def run_proxy_study(
@@ -46,7 +38,7 @@ def run_proxy_study(
       SweepError: a trial failed, or another process runs in the directory.
       OSError: a result could not be written.
     """
-    processes = _processes(processes)
+    processes = processes_at_a_time(processes)
     # What is wrong with the numbers is to be said now, not by the first trial.
     proxy, _ = study_configs(study)
     for width in study.widths:
@@ -55,24 +47,15 @@ def run_proxy_study(
     study = dataclasses.replace(
         study, hyperparameters={**study.hyperparameters, "vocab_size": text.vocab_size}
     )
-    errors = Console(stderr=True)
     decided = {
         "study": "transfer",
         "base": study.base,
         "hyperparameters": dict(study.hyperparameters),
         "corpus": {"source": text.source, "sha256": text.sha256, "vocab_size": text.vocab_size},
     }
-    if open_manifest(directory, decided):
-        _notice_changes(directory, errors)
-    (console or Console()).print(_opening(study, text, processes), soft_wrap=True, highlight=False)
-    store = Store(directory, lambda text: errors.print(f"notice: {text}", soft_wrap=True, highlight=False))
     runner = ProxyTrials(default_cache_directory() / "jax")
-    with (
-        store.lock(),
-        LocalExecutor(runner, processes) as executor,
-        SweepProgress(errors, study.expected(), processes) as progress,
-    ):
-        return study, run_study(study, store, executor, progress)
+    opening = _opening(study, text, processes)
+    return study, run_in_directory(study, directory, runner, decided, opening, processes, console)
 
 
 def _read(study: Study) -> Corpus:
@@ -106,27 +89,3 @@ def _opening(study: Study, text: Corpus, processes: int) -> str:
         f"{train.steps:,} steps of {train.batch_size * train.sequence_length:,} tokens of {text.source} "
         f"(sha256 {text.sha256[:12]}); about {sum(study.expected().values())} trials, {processes} at a time."
     )
-
-
-def _notice_changes(directory: Path, console: Console) -> None:
-    """Says what differs between the machine and code that started the directory and the present ones."""
-    then, now = read_manifest(directory)["environment"], environment()
-    for key in ("python", "versions", "device", "git_revision"):
-        if then.get(key) != now[key]:
-            console.print(
-                f"notice: {directory} was started with another {key.replace('_', ' ')} ({then.get(key)}, now "
-                f"{now[key]}); finished trials are kept",
-                soft_wrap=True,
-                highlight=False,
-            )
-
-
-def _processes(given: int | None) -> int:
-    if given is not None:
-        if given < 1:
-            raise ValueError(f"processes must be at least 1, got {given}")
-        return given
-    if jax.default_backend() != "cpu":
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST_PROCESSES)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 
+import numpy as np
 import pytest
 from helpers.synthetic import train
 
@@ -92,3 +93,12 @@ def test_a_process_that_is_killed_is_noticed():
 def test_no_process_is_refused():
     with pytest.raises(ValueError, match="processes must be at least 1, got 0"):
         LocalExecutor(OneByOne(train), 0)
+
+
+def test_metrics_without_the_held_out_loss_are_refused_and_arrays_become_numbers():
+    trial = Trial(32, {"learning_rate": 0.1, "weight_decay": 0.1}, 0)
+    (metrics,) = OneByOne(lambda *_: {"eval/loss": np.float32(2.5), "status": "finished"}).run([trial])
+    assert metrics == {"eval/loss": 2.5, "status": "finished"}
+    assert type(metrics["eval/loss"]) is float
+    with pytest.raises(ValueError, match="returned no 'eval/loss'; it returned loss"):
+        OneByOne(lambda *_: {"loss": 1.0}).run([trial])

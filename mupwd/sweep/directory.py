@@ -1,0 +1,88 @@
+"""Runs a study in a directory of its own: what it is, its trials, and one process that works on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from mupwd.proxy.manifest import environment, open_manifest, read_manifest
+from mupwd.sweep.drive import run_study
+from mupwd.sweep.fixed import Wanted
+from mupwd.sweep.local import LocalExecutor, Runner
+from mupwd.sweep.progress import SweepProgress
+from mupwd.sweep.store import Store
+from mupwd.sweep.trial import Result
+
+_MOST_PROCESSES = 8
+
+
+def run_in_directory(
+    study: Wanted,
+    directory: Path,
+    runner: Runner,
+    decided: Mapping[str, Any],
+    opening: str,
+    processes: int,
+    console: Console | None = None,
+) -> list[Result]:
+    """Runs what is missing; the same call goes on where an earlier one was stopped.
+
+    Args:
+      study: says which trials.
+      directory: for manifest.json and trials/.
+      runner: runs the trials.
+      decided: everything that must not change between calls, as JSON types.
+      opening: told before the first trial.
+      processes: that run trials at the same time.
+      console: for the opening; stdout by default. Progress and notices go to stderr.
+
+    Raises:
+      ValueError: the directory holds another study.
+      SweepError: a trial failed, or another process runs in the directory.
+      OSError: a result could not be written.
+    """
+    errors = Console(stderr=True)
+    if open_manifest(directory, decided):
+        _notice_changes(directory, errors)
+    (console or Console()).print(opening, soft_wrap=True, highlight=False)
+    store = Store(directory, lambda text: errors.print(f"notice: {text}", soft_wrap=True, highlight=False))
+    with (
+        store.lock(),
+        LocalExecutor(runner, processes) as executor,
+        SweepProgress(errors, study.expected(), processes) as progress,
+    ):
+        return run_study(study, store, executor, progress)
+
+
+def processes_at_a_time(given: int | None) -> int:
+    """Returns how many processes run trials: as given, else one per core on a CPU (at most 8), and one elsewhere.
+
+    Raises:
+      ValueError: fewer than one.
+    """
+    if given is not None:
+        if given < 1:
+            raise ValueError(f"processes must be at least 1, got {given}")
+        return given
+    if jax.default_backend() != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_PROCESSES)
+
+
+def _notice_changes(directory: Path, console: Console) -> None:
+    """Says what differs between the machine and code that started the directory and the present ones."""
+    then, now = read_manifest(directory)["environment"], environment()
+    for key in ("python", "versions", "device", "git_revision"):
+        if then.get(key) != now[key]:
+            console.print(
+                f"notice: {directory} was started with another {key.replace('_', ' ')} ({then.get(key)}, now "
+                f"{now[key]}); finished trials are kept",
+                soft_wrap=True,
+                highlight=False,
+            )
