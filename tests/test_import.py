@@ -42,6 +42,7 @@ PUBLIC = [
     "coordinate_check",
     "family",
     "family_from_shapes",
+    "instrument",
     "scale_by_plan_learning_rate",
     "trace_axes",
 ]

@@ -83,7 +83,7 @@ def judged(
       >>> values = {64: [1.0, 1.1], 128: [2.0, 2.1], 256: [4.1, 3.9]}
       >>> line = judged("up", "", "change", values, (0.0, 0.0))
       >>> line.verdict, round(line.exponent, 2)
-      ('fail', 0.96)
+      ('fail', 0.97)
     """
     kept = {width: tuple(float(value) for value in found) for width, found in values.items()}
     line = Line(path, use, quantity, kept, predicted)
