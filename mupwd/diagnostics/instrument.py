@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 
-from mupwd.diagnostics.moments import Moments, meets_as_a_sum, moments
+from mupwd.diagnostics.moments import Moments, meets_as_a_sum, moments, ratio
 from mupwd.family.call import Call, traced_call
 from mupwd.family.models import is_parameter, parameters_of
 from mupwd.paths import named_leaves
@@ -189,8 +189,8 @@ class _Measured:
         return UseStats(
             rms_in,
             rms_out,
-            _ratio(rms_out, rms_in),
-            _ratio(rms_out, bound),
+            ratio(rms_out, rms_in),
+            ratio(rms_out, bound),
             change if self.compare else None,
         )
 
@@ -228,8 +228,3 @@ def _as_deep(entry: Any, depth: int) -> Any:
     if extra > 0:
         return jnp.sum(entry, axis=tuple(range(depth, depth + extra)))
     return entry.reshape(*entry.shape[:-1], *(1,) * -extra, entry.shape[-1])
-
-
-def _ratio(above: Any, below: Any) -> Any:
-    """0 where both are 0, as under a parameter that starts at 0."""
-    return jnp.where(below == 0, 0, above / jnp.where(below == 0, 1, below))

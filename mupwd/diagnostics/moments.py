@@ -86,6 +86,11 @@ def mean_square(x: Any, axes: Sequence[int] | None = None) -> Any:
     return jnp.sum(squares, axis=axes) / math.prod(x.shape[i] for i in axes)
 
 
+def ratio(above: Any, below: Any) -> Any:
+    """0 where both are 0, as under a parameter that starts at 0."""
+    return jnp.where(below == 0, 0, above / jnp.where(below == 0, 1, below))
+
+
 def _contraction_bound(eqn: Any, slot: int, weight: Any, x: Any, result: Any) -> Any:
     """Mean square of the product if every row of the weight were along every row of the activation.
 

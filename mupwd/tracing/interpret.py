@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.extend.core import Literal
 
 from mupwd.tracing.errors import TraceError
-from mupwd.tracing.jaxprs import body_of, opened, scan_counts, source_line
+from mupwd.tracing.jaxprs import body_of, opened, scan_counts, source_line, written_as
 from mupwd.tracing.values import Location
 
 # Calls that only group equations: their body can stand in their place.
@@ -96,7 +96,8 @@ class Interpreter:
                 return self._bound(eqn, operands, here), {}
 
             visitor = self.visitors.get(here)
-            outputs, recorded = visitor(eqn, operands, evaluate) if visitor else evaluate(operands)
+            with written_as(eqn):
+                outputs, recorded = visitor(eqn, operands, evaluate) if visitor else evaluate(operands)
             entries |= recorded
             env |= dict(zip(eqn.outvars, outputs, strict=True))
         return [read(v) for v in jaxpr.outvars], entries

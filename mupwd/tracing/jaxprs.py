@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from jax._src import source_info_util  # the public API does not give an equation's source line
@@ -27,6 +28,14 @@ def scan_counts(eqn: Any) -> tuple[int, int]:
         return eqn.params["num_consts"], eqn.params["num_carry"]
     consts, carry, _ = eqn.params["ft_in"].unpack()  # jax >= 0.12
     return len(consts), len(carry)
+
+
+def written_as(eqn: Any) -> AbstractContextManager[Any]:
+    """Context whose operations count as written where the equation was: in profiles, errors and later traces."""
+    if source_line(eqn) == UNKNOWN:  # of a cached function: the call around it says more
+        return nullcontext()
+    stack = source_info_util.current_name_stack() + eqn.source_info.name_stack
+    return source_info_util.user_context(eqn.source_info.traceback, name_stack=stack)
 
 
 def source_line(eqn: Any) -> str:
