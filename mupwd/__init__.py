@@ -2,6 +2,8 @@
 
 from mupwd.diagnostics.coordinate import coordinate_check
 from mupwd.diagnostics.instrument import instrument
+from mupwd.diagnostics.spectrum import spectrum
+from mupwd.diagnostics.tracker import track_spectrum
 from mupwd.family import Family, family, family_from_shapes
 from mupwd.forward import apply_forward
 from mupwd.optim import (
@@ -27,5 +29,7 @@ __all__ = [
     "family_from_shapes",
     "instrument",
     "scale_by_plan_learning_rate",
+    "spectrum",
     "trace_axes",
+    "track_spectrum",
 ]

@@ -44,7 +44,9 @@ PUBLIC = [
     "family_from_shapes",
     "instrument",
     "scale_by_plan_learning_rate",
+    "spectrum",
     "trace_axes",
+    "track_spectrum",
 ]
 
 

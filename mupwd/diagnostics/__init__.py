@@ -3,5 +3,18 @@
 from mupwd.diagnostics.coordinate import coordinate_check
 from mupwd.diagnostics.coordinate_result import CoordinateCheck
 from mupwd.diagnostics.instrument import UseStats, instrument
+from mupwd.diagnostics.observation import Observation
+from mupwd.diagnostics.spectrum import spectrum
+from mupwd.diagnostics.tracker import SpectrumState, metrics, track_spectrum
 
-__all__ = ["CoordinateCheck", "UseStats", "coordinate_check", "instrument"]
+__all__ = [
+    "CoordinateCheck",
+    "Observation",
+    "SpectrumState",
+    "UseStats",
+    "coordinate_check",
+    "instrument",
+    "metrics",
+    "spectrum",
+    "track_spectrum",
+]
