@@ -12,21 +12,16 @@ to read is the ratio to `optax.adamw` (with the same decay mask), with its boots
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import sys
-import time
-from collections.abc import Callable, Hashable, Sequence
-from pathlib import Path
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.stats
 from absl import app
 from absl.flags import argparse_flags
+from turns import add_options, at_least, device, ratio, table, take_turns, write
 
 from mupwd.optim import adamw
 from mupwd.paths import map_named, named_leaves
@@ -142,111 +137,55 @@ def measure(shapes: Any, plan: Plan, steps: int, warmup: int, seed: int) -> dict
     params = jax.tree.map(lambda x: 0.02 * jax.random.normal(next(keys), x.shape, x.dtype), shapes)
     gradients = jax.tree.map(lambda x: 1e-3 * jax.random.normal(next(keys), x.shape, x.dtype), shapes)
 
-    steppers, trees, results = {}, {}, {}
+    trees, facts, calls = {}, {}, {}
     for name, tx in contestants(plan).items():
         trees[name] = (jax.tree.map(jnp.copy, params), tx.init(params))
-        steppers[name] = step_function(tx).lower(*trees[name], gradients).compile()
-        results[name] = {"seconds": [], **memory(steppers[name])}
+        step = step_function(tx).lower(*trees[name], gradients).compile()
+        facts[name] = memory(step)
+
+        def call(name: str = name, step: Any = step) -> Any:
+            trees[name] = step(*trees[name], gradients)
+            return trees[name]
+
+        calls[name] = call
     del params
 
-    order = np.random.default_rng(seed)
-    for round_number in range(warmup + steps):
-        for name in order.permutation(list(steppers)):
-            start = time.perf_counter()
-            trees[name] = jax.block_until_ready(steppers[name](*trees[name], gradients))
-            elapsed = time.perf_counter() - start
-            if round_number >= warmup:
-                results[name]["seconds"].append(elapsed)
-        print(f"\rround {round_number + 1} of {warmup + steps}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return results
-
-
-def ratio(seconds: Sequence[float], reference: Sequence[float], seed: int) -> tuple[float, float, float]:
-    """Ratio of median times, and its 95% interval from resampled rounds."""
-
-    def statistic(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
-        return np.median(a, axis=axis) / np.median(b, axis=axis)
-
-    resampled = scipy.stats.bootstrap(
-        (np.asarray(seconds), np.asarray(reference)),
-        statistic,
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    low, high = resampled.confidence_interval
-    return float(statistic(np.asarray(seconds), np.asarray(reference))), float(low), float(high)
-
-
-def table(results: dict[str, Any]) -> str:
-    """The results as aligned text."""
-    lines = [
-        f"{'':28}{'ms per step':>12}{'ratio':>8}{'95% interval':>18}{'arguments MiB':>15}{'beyond them':>13}"
-    ]
-    for name, result in results.items():
-        value, low, high = result["ratio"]
-        lines.append(
-            f"{name:28}{1e3 * np.median(result['seconds']):12.2f}{value:8.3f}{f'{low:.3f} to {high:.3f}':>18}"
-            f"{result['argument_bytes'] / 2**20:15.1f}{result['extra_bytes'] / 2**20:13.1f}"
-        )
-    return "\n".join(lines)
+    seconds = take_turns(calls, steps, seed, warmup)
+    return {
+        name: {"seconds": times, "ratio": ratio(times, seconds[REFERENCE], seed), **facts[name]}
+        for name, times in seconds.items()
+    }
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse_flags.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    wide, whole = _at_least(16), _at_least(1)
+    wide, whole = at_least(16), at_least(1)
     parser.add_argument("--width", type=wide, default=768, help="at the target (default: %(default)s)")
     parser.add_argument("--base", type=wide, default=192, help="width at the base (default: %(default)s)")
     parser.add_argument("--layers", type=whole, default=14, help="blocks (default: %(default)s)")
     parser.add_argument("--vocabulary", type=whole, default=8192, help="tokens (default: %(default)s)")
-    parser.add_argument("--steps", type=_at_least(2), default=50, help="timed (default: %(default)s)")
-    parser.add_argument("--warmup", type=_at_least(0), default=3, help="untimed (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every timing there as well")
-    arguments = parser.parse_args(argv[1:])
-    if arguments.json and not arguments.json.resolve().parent.is_dir():
-        parser.error(f"--json {arguments.json}: its folder does not exist; make it first")
-    return arguments
+    parser.add_argument("--warmup", type=at_least(0), default=3, help="untimed (default: %(default)s)")
+    add_options(parser, steps=50)
+    return parser.parse_args(argv[1:])
 
 
 def main(arguments: argparse.Namespace) -> None:
     shapes = llama_shapes(arguments.width, arguments.layers, arguments.vocabulary)
     plan = llama_plan(arguments.base, arguments.width, arguments.layers, arguments.vocabulary)
     parameters = sum(int(np.prod(p.shape)) for p in plan.values())
-    device = jax.devices()[0]
     print(
-        f"{parameters / 1e6:.1f}M parameters in {len(plan)} arrays, "
-        f"width {arguments.base} → {arguments.width}; on "
-        f"{device.device_kind} ({device.platform}), jax {jax.__version__}, optax {optax.__version__}"
+        f"{parameters / 1e6:.1f}M parameters in {len(plan)} arrays, width {arguments.base} → {arguments.width}; "
+        f"{device()}, optax {optax.__version__}"
     )
     results = measure(shapes, plan, arguments.steps, arguments.warmup, arguments.seed)
-    for result in results.values():
-        result["ratio"] = ratio(result["seconds"], results[REFERENCE]["seconds"], arguments.seed)
-    print(table(results))
-    if arguments.json:
-        facts = {
-            "parameters": parameters,
-            "device": device.device_kind,
-            "machine": platform.processor() or platform.machine(),
-            "jax": jax.__version__,
-            "optax": optax.__version__,
-            "arguments": {k: v for k, v in vars(arguments).items() if k != "json"},
-            "results": results,
-        }
-        arguments.json.write_text(json.dumps(facts, indent=1))
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def whole_number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return whole_number
+    columns = {
+        "arguments MiB": lambda result: result["argument_bytes"] / 2**20,
+        "beyond them": lambda result: result["extra_bytes"] / 2**20,
+    }
+    print(table(results, columns))
+    write(arguments, results, parameters=parameters, optax=optax.__version__)
 
 
 if __name__ == "__main__":

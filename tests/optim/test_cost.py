@@ -20,9 +20,11 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def benchmark():
+    sys.path.append(str(ROOT / "benchmarks"))  # as it is for a script that runs there
     spec = importlib.util.spec_from_file_location("benchmark_optimizer", ROOT / "benchmarks/optimizer.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(ROOT / "benchmarks"))
     return module
 
 
