@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 
 from mupwd.diagnostics.moments import mean_square
+from mupwd.diagnostics.uses import evaluated, order
 from mupwd.family.call import traced_call
 from mupwd.tracing.interpret import Entries, Evaluate, Interpreter, Pair, Visitor
 from mupwd.tracing.values import Location
@@ -59,10 +60,7 @@ def activation_products(
     def measured(params: Any, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, list[ProductStats]]]:
         call = traced_call(fn, params, args, kwargs)
         record = call.record
-        places = sorted(
-            (place for place in record.products if "cond" not in place),
-            key=lambda place: [(isinstance(i, str), i) for i in place],
-        )
+        places = sorted(filter(evaluated, record.products), key=order)
         shown: dict[Location, list[int]] = {}
         for number, place in enumerate(places):
             shown.setdefault(place, []).append(2 * number)

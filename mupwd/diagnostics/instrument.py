@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 
 from mupwd.diagnostics.moments import Moments, meets_as_a_sum, moments, ratio
+from mupwd.diagnostics.uses import measured_uses
 from mupwd.family.call import Call, traced_call
 from mupwd.family.models import is_parameter, parameters_of
 from mupwd.paths import named_leaves
@@ -142,20 +143,7 @@ class _Measured:
     shown: dict[Location, list[tuple[int, Use]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = self.call.program.names
-        found = [
-            (names[u.param], u) for u in self.call.record.uses.values() if names[u.param] in self.reported
-        ]
-        for path, use in found:
-            if use.kind == "refused":
-                raise TraceError(
-                    f"{path}: {use.problem}. Its uses cannot be followed from there: instrument a function whose "
-                    "parameter is what comes out of it"
-                )
-        strong = {use.group for _, use in found if not use.weak and use.group is not None}
-        # A mean over the rows of a product that is used as it is belongs to a norm.
-        kept = [(p, u) for p, u in found if not (u.weak and u.group in strong) and _measurable(u)]
-        self.uses = sorted(kept, key=lambda pair: [(isinstance(i, str), i) for i in pair[1].location])
+        self.uses = measured_uses(self.call, self.reported)
         for _, use in self.uses:
             self._add(use)
             if use.weak:
@@ -193,10 +181,6 @@ class _Measured:
             ratio(rms_out, bound),
             change if self.compare else None,
         )
-
-
-def _measurable(use: Use) -> bool:
-    return use.kind != "result" and not {"out", "cond"}.intersection(use.location)
 
 
 def _key(use: Use) -> tuple[Location, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 
 from mupwd.diagnostics.moments import mean_square, ratio
+from mupwd.diagnostics.uses import evaluated, order
 from mupwd.family.call import traced_call
 from mupwd.tracing import TraceError
 from mupwd.tracing.interpret import Entries, Evaluate, Interpreter, Pair, Visitor
@@ -87,10 +88,10 @@ def _named(record: Record, names: Sequence[str]) -> dict[str, tuple[Location, Br
             for use in matrices
             if any(use.location[:n] in branch.equations for n in range(1, len(use.location) + 1))
         }
-        if inside and "cond" not in location:
+        if inside and evaluated(location):
             # haiku's keys hold their modules' paths.
             found.append((location, branch, [re.split("/|%2F", path) for path in sorted(inside)]))
-    found.sort(key=lambda item: [(isinstance(i, str), i) for i in item[0]])
+    found.sort(key=lambda item: order(item[0]))
 
     shared = [_common([path[:-1] for path in paths]) for *_, paths in found]
     often = Counter(map(tuple, shared))
