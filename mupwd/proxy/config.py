@@ -119,6 +119,8 @@ class TrainConfig:
       log_every: steps between records in the metrics log.
       eval_every: steps between evaluations; None: only at the end.
       eval_batches: batches of the held-out text in one evaluation.
+      observe_every: steps between observations of singular values and sublayer gains, at most a quarter of
+        `steps`; None: none, at no cost.
       checkpoint_every: steps between checkpoints; None: only at the end.
       keep_checkpoints: how many of the latest checkpoints stay on disk.
       diverged_factor: a loss above this many times ln(vocab_size), or one that is not finite, ends the run as
@@ -143,6 +145,7 @@ class TrainConfig:
     log_every: int = 10
     eval_every: int | None = None
     eval_batches: int = 16
+    observe_every: int | None = None
     checkpoint_every: int | None = None
     keep_checkpoints: int = 2
     diverged_factor: float = 3.0
@@ -151,9 +154,14 @@ class TrainConfig:
         _positive_integers(
             self, "steps", "batch_size", "sequence_length", "log_every", "eval_batches", "keep_checkpoints"
         )
-        for name in ("eval_every", "checkpoint_every"):
+        for name in ("eval_every", "observe_every", "checkpoint_every"):
             if getattr(self, name) is not None:
                 _positive_integers(self, name)
+        if self.observe_every is not None and 4 * self.observe_every > self.steps:
+            raise ValueError(
+                f"observe_every must be at most a quarter of steps={self.steps}, so that the mean over the last "
+                f"quarter has something to average; got {self.observe_every}"
+            )
         _one_of(self, "schedule", _SCHEDULES)
         _one_of(self, "decay", ("coupled", "independent"))
         if not _is_integer(self.warmup) or not 0 <= self.warmup < self.steps:

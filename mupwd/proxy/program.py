@@ -17,7 +17,8 @@ serves all trials of a width; several trials run in one program by
 (seed, step), or batches `[segment_steps, B, T+1]` for a corpus that does not fit there. `steps` may be
 traced: one compilation serves segments of any length up to `segment_steps`, and a run gives the same bits
 however it is cut. `metrics` is a dict of float32 arrays `[segment_steps]`, of which the first `steps` entries
-are valid.
+are valid, those of "spectral/..." and "gain/..." only after steps that `train.observe_every` divides. (vmap turns
+a choice into both branches, so that observations cost as much at every step: observe in trials that run alone.)
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from mupwd.diagnostics.sublayers import sublayer_gains
+from mupwd.diagnostics.tracker import metrics as spectral_metrics
+from mupwd.diagnostics.tracker import track_spectrum
 from mupwd.forward import apply_forward
 from mupwd.optim import adamw, clip_by_global_norm
 from mupwd.paths import map_named, named_leaves
@@ -40,6 +44,10 @@ from mupwd.proxy.schedule import schedule_shape
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, Integer
+
+_OBSERVED = "observed"
+_OBSERVED_VALUES = 4
+_AUDIT_STEPS = 500
 
 
 class Hyper(NamedTuple):
@@ -67,6 +75,15 @@ class TrainState(NamedTuple):
     opt_state: Any
 
 
+class ObservedState(NamedTuple):
+    """A `TrainState` with the spectra's state, where `TrainConfig.observe_every` is given."""
+
+    step: Any
+    params: Any
+    opt_state: Any
+    spectra: Any
+
+
 class Program:
     """The pure functions of one width; see the module's own description.
 
@@ -91,6 +108,10 @@ class Program:
         self._graphdef, state = nnx.split(nnx.eval_shape(lambda: Llama(width, proxy, nnx.Rngs(0))))
         plan.check(nnx.to_pure_dict(state))
         self._logits = apply_forward(self._model_logits, plan)
+        self._gains = sublayer_gains(self._logits)
+        # It observes when asked, which `segment` does after the right steps.
+        audit_every = max(1, _AUDIT_STEPS // (train.observe_every or 1))
+        self._tracker = track_spectrum(plan, k=_OBSERVED_VALUES, every=1, audit_every=audit_every)
 
     def logits(self, params: Any, tokens_BxT: Int[Array, "B T"]) -> Float[Array, "B T V"]:
         """Returns the model's logits, with the plan's forward factors in."""
@@ -103,12 +124,15 @@ class Program:
         """Returns the mean cross-entropy of a batch, in nats per token."""
         return next_token_loss(self.logits(params, batch_BxT1[:, :-1]), batch_BxT1[:, 1:])
 
-    def init(self, hyper: Hyper) -> TrainState:
+    def init(self, hyper: Hyper) -> TrainState | ObservedState:
         """Returns the state before the first step."""
         model = Llama(self.width, self.proxy, nnx.Rngs(jax.random.key(hyper.seed)))
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
         params = map_named(self._by_the_rule, params)
-        return TrainState(jnp.int32(0), params, self._optimizer(hyper).init(params))
+        state = TrainState(jnp.int32(0), params, self._optimizer(hyper).init(params))
+        if self.train.observe_every is None:
+            return state
+        return ObservedState(*state, self._tracker.init(params))
 
     def _by_the_rule(self, path: str, value: Array) -> Array:
         plan = self.plan[path]
@@ -120,27 +144,31 @@ class Program:
 
     def segment(
         self,
-        state: TrainState,
+        state: Any,
         hyper: Hyper,
         data: Integer[Array, " N"] | Integer[Array, "S B T+1"],
         steps: int | Int[Array, ""],
-    ) -> tuple[TrainState, dict[str, Float[Array, " S"]]]:
+    ) -> tuple[Any, dict[str, Float[Array, " S"]]]:
         """Runs `steps <= segment_steps` optimizer steps; returns the state and each step's metrics.
+
+        Args:
+          state: as `init` returns it.
+          hyper: of the trial.
+          data: tokens or batches; see the module.
+          steps: how many.
 
         Returns:
           The state, and {"train/loss": nats per token, "train/grad_norm": before clipping,
-          "train/learning_rate"}: arrays `[segment_steps]`, NaN from index `steps` on.
+          "train/learning_rate"}: arrays `[segment_steps]`, NaN from index `steps` on; with
+          `train.observe_every` also "spectral/<path>/<quantity>" and "gain/<sublayer>" of the parameters after
+          the step, NaN where nothing was observed.
         """
         optimizer = self._optimizer(hyper)
+        every = self.train.observe_every
 
-        def body(i: Any, carry: tuple[TrainState, dict[str, Any]]) -> tuple[TrainState, dict[str, Any]]:
+        def body(i: Any, carry: tuple[Any, dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
             state, metrics = carry
-            if data.ndim == 1:
-                batch = sample_device(
-                    data, hyper.seed, state.step, self.train.batch_size, self.train.sequence_length
-                )
-            else:
-                batch = data[i]
+            batch = self._batch(state.step, hyper, data, i)
             loss, grads = jax.value_and_grad(self.loss)(state.params, batch)
             # optax's bias correction raises a float to an int32, which strict promotion refuses.
             with jax.numpy_dtype_promotion("standard"):
@@ -151,14 +179,54 @@ class Program:
                 "train/grad_norm": self._gradient_norm(grads),
                 "train/learning_rate": learning_rate,
             }
-            metrics = {name: metrics[name].at[i].set(value) for name, value in values.items()}
-            return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
+            recorded = {name: metrics[name].at[i].set(value) for name, value in values.items()}
+            state = state._replace(
+                step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
+            )
+            if every is None:
+                return state, recorded
+
+            def observe(spectra: Any, rows: Any) -> tuple[Any, Any]:
+                spectra, seen = self._observe(spectra, updates, state.params, batch)
+                return spectra, rows.at[i].set(jnp.stack([seen[name] for name in sorted(seen)]))
+
+            spectra, rows = jax.lax.cond(
+                state.step % every == 0, observe, lambda *same: same, state.spectra, metrics[_OBSERVED]
+            )
+            return state._replace(spectra=spectra), {**recorded, _OBSERVED: rows}
 
         empty = {
             name: jnp.full((self.segment_steps,), jnp.nan)
             for name in ("train/loss", "train/grad_norm", "train/learning_rate")
         }
-        return jax.lax.fori_loop(0, steps, body, (state, empty))
+        if every is None:
+            return jax.lax.fori_loop(0, steps, body, (state, empty))
+        batch = jax.eval_shape(self._batch, state.step, hyper, data, 0)
+        names = sorted(jax.eval_shape(self._observe, state.spectra, state.params, state.params, batch)[1])
+        # One array of all: a loop carries hundreds of small ones slowly.
+        empty[_OBSERVED] = jnp.full((self.segment_steps, len(names)), jnp.nan)
+        state, metrics = jax.lax.fori_loop(0, steps, body, (state, empty))
+        rows = metrics.pop(_OBSERVED)
+        return state, metrics | {name: rows[:, index] for index, name in enumerate(names)}
+
+    def _batch(self, step: Any, hyper: Hyper, data: Any, i: Any) -> Int[Array, "B T+1"]:
+        if data.ndim != 1:
+            return data[i]
+        return sample_device(data, hyper.seed, step, self.train.batch_size, self.train.sequence_length)
+
+    def _observe(self, spectra: Any, updates: Any, params: Any, batch: Any) -> tuple[Any, dict[str, Any]]:
+        """The spectra's next state, and what is to be recorded: scalars by name."""
+        _, spectra = self._tracker.update(updates, spectra, params)
+        _, gains = self._gains(params, batch[:, :-1])
+        # Without the geometry of the updates, which are those from before these parameters.
+        seen = {name: one for name, one in spectral_metrics(spectra).items() if name.startswith("spectral/")}
+        for sublayer, gain in gains.items():
+            # In a scan over layers: one each.
+            copies = (
+                {f"[{layer}]": gain[layer] for layer in range(gain.shape[0])} if gain.ndim else {"": gain}
+            )
+            seen |= {f"gain/{sublayer}{copy}": value for copy, value in copies.items()}
+        return spectra, {name: value.astype(jnp.float32) for name, value in seen.items()}
 
     def evaluate(self, params: Any, batches: Integer[Array, "E B T+1"]) -> Float[Array, ""]:
         """Returns the mean loss of several batches, in nats per token."""

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import jax
+import numpy as np
 import optax
 
 from mupwd.proxy.config import TrainConfig
+
+
+def elapsed_shape(config: TrainConfig) -> np.ndarray:
+    """Returns the sum of `schedule_shape` over the first n steps, for n = 0 .. steps: float64 `[steps + 1]`.
+
+    Args:
+      config: as for `schedule_shape`.
+
+    Example:
+      >>> elapsed_shape(TrainConfig(steps=4, warmup=1, schedule="wsd", decay_fraction=0.0))
+      array([0. , 0.5, 1.5, 2.5, 3.5])
+    """
+    # optax's schedules mix types, which strict promotion refuses.
+    with jax.numpy_dtype_promotion("standard"):
+        shape = jax.vmap(schedule_shape(config))(np.arange(config.steps, dtype=np.int32))
+    return np.concatenate([[0.0], np.cumsum(np.asarray(shape, dtype=np.float64))])
 
 
 def schedule_shape(config: TrainConfig) -> optax.Schedule:

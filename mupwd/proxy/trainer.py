@@ -6,6 +6,7 @@ import dataclasses
 import math
 import weakref
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from mupwd.proxy.program import Hyper, Program
 from mupwd.proxy.progress import RunProgress
 from mupwd.proxy.recorder import Recorder, Segment
 from mupwd.proxy.result import read_result, write_result
+from mupwd.proxy.schedule import elapsed_shape
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Integer
@@ -115,7 +117,10 @@ class Trainer:
           "status": "finished" or "diverged"; "step": finished steps, or the first one whose loss was not
           finite or too high; "train/loss" and "eval/loss": the last ones, in nats per token (NaN for the
           latter after a divergence); "train/tokens_per_second": of this process, NaN where it ran too few
-          steps to tell.
+          steps to tell; "train/decay_elapsed": the sum over the steps of what each decays by, at the base (a
+          parameter's own is that times its plan's `lr * wd`): how often the decay's timescale went by. With
+          `observe_every`: the last "spectral/..." and "gain/..." observations, and, for `sigma_1` and gains,
+          their means over the observations of the last quarter of the steps, "..._last_quarter".
 
         Raises:
           ValueError: a value is out of range, or the directory holds another run.
@@ -125,7 +130,8 @@ class Trainer:
         hyper = Hyper.of(learning_rate, weight_decay, seed)
         if directory is None:
             with self._progress_bar(0) as progress:
-                return self._train(hyper, self._init(hyper), seed, None, None, progress, {})
+                result = self._train(hyper, self._init(hyper), seed, None, None, progress, [])
+            return self._with_decay(result, learning_rate, weight_decay)
         directory = Path(directory)
         known = open_manifest(directory, self._manifest(learning_rate, weight_decay, seed))
         if known and (result := read_result(directory)) is not None:
@@ -142,10 +148,11 @@ class Trainer:
             log = stack.enter_context(
                 metrics_log.MetricsLog(directory / metrics_log.FILE_NAME, keep_until=done)
             )
-            last = metrics_log.latest(metrics_log.read_metrics(directory))
+            earlier = metrics_log.read_metrics(directory)
             progress = stack.enter_context(self._progress_bar(done))
-            result = self._train(hyper, state, seed, log, checkpoints, progress, last)
+            result = self._train(hyper, state, seed, log, checkpoints, progress, earlier)
             log.flush()
+        result = self._with_decay(result, learning_rate, weight_decay)
         write_result(directory, result)
         return result
 
@@ -157,10 +164,10 @@ class Trainer:
         log: metrics_log.MetricsLog | None,
         checkpoints: Checkpoints | None,
         progress: RunProgress,
-        last: dict[str, float],
+        earlier: list[dict[str, Any]],
     ) -> dict[str, Any]:
         highest_loss = self.train.diverged_factor * math.log(self.proxy.vocab_size)
-        recorder = Recorder(self.train, highest_loss, log, progress, last)
+        recorder = Recorder(self.train, highest_loss, log, progress, earlier)
         step, running = int(state.step), None
         while step < self.train.steps and recorder.diverged_at is None:
             stop = self._next_stop(step)
@@ -187,6 +194,16 @@ class Trainer:
         if running is not None and recorder.diverged_at is None:
             recorder.read(running)
         return recorder.result()
+
+    def _with_decay(
+        self, result: dict[str, Any], learning_rate: float, weight_decay: float
+    ) -> dict[str, Any]:
+        rate = weight_decay if self.train.decay == "independent" else learning_rate * weight_decay
+        return {**result, "train/decay_elapsed": float(rate * self._elapsed[result["step"]])}
+
+    @cached_property
+    def _elapsed(self) -> np.ndarray:
+        return elapsed_shape(self.train)
 
     def _next_stop(self, step: int) -> int:
         """The next step at which the host has something to do."""

@@ -38,7 +38,7 @@ def train(
 
     Returns:
       The metrics of `Trainer.run`: "status" ("finished" or "diverged"), "step", "train/loss", "eval/loss",
-      "train/tokens_per_second".
+      "train/tokens_per_second", "train/decay_elapsed", and the observations that `observe_every` asks for.
 
     Raises:
       ValueError: a hyperparameter is unknown (the message has the nearest names), missing or out of range, or

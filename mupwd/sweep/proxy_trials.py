@@ -48,7 +48,7 @@ class ProxyTrials:
         trainer = _trainer(trials[0])
         if any(_trainer(trial) is not trainer for trial in trials):
             raise ValueError("trials that run together may differ in learning rate, decay and seed only")
-        if len(trials) == 1 or trainer.tokens is None:
+        if len(trials) == 1 or not _can_run_together(trainer):
             return [train(one.width, one.hyperparameters, one.seed, None) for one in trials]
         return _run_together(trainer, trials)
 
@@ -67,7 +67,7 @@ class ProxyTrials:
         if best.seconds * most < _WORTH_COMPILING:
             return best
         size = 4
-        while size <= most and trainer.tokens is not None:
+        while size <= most and _can_run_together(trainer):
             seconds = _seconds_per_step(trainer, trial, size) * trainer.train.steps / size
             if seconds * _WORTH_IT > best.seconds:
                 break
@@ -104,6 +104,11 @@ def _compiled(trainer: Trainer, together: bool) -> _Compiled:
         jax.jit(jax.vmap(program.segment, in_axes=(0, 0, None, None)), donate_argnums=0),
         jax.jit(jax.vmap(program.evaluate, in_axes=(0, None))),
     )
+
+
+def _can_run_together(trainer: Trainer) -> bool:
+    """Not where batches come from the host, nor where vmap would observe at every step."""
+    return trainer.tokens is not None and trainer.train.observe_every is None
 
 
 def _hypers(trials: Sequence[Trial]) -> Hyper:

@@ -18,7 +18,8 @@ def small(text_folder):
 
 def test_a_trial_returns_metrics_and_writes_its_directory(small, tmp_path):
     metrics = train(32, {**small, "recipe": "mup", "kv_heads": 1}, seed=1, directory=tmp_path / "trial")
-    assert set(metrics) == {"status", "step", "train/loss", "eval/loss", "train/tokens_per_second"}
+    numbers = {"train/loss", "eval/loss", "train/tokens_per_second", "train/decay_elapsed"}
+    assert set(metrics) == {"status", "step"} | numbers
     assert (metrics["status"], metrics["step"]) == ("finished", 4)
     run = read_manifest(tmp_path / "trial")["run"]
     assert (run["recipe"], run["base"], run["width"], run["seed"]) == ("mup", 32, 32, 1)
