@@ -102,18 +102,18 @@ def coordinate_check(
     plan = plan or (lambda width: family.plan(width, recipe=recipe, form=form))
     plans = {width: plan(width) for width in widths}
     data = [stacked(batches, seed, steps) for seed in range(seeds)]
-    runs, kinds = {}, {}
+    runs, uses = {}, {}
     bar = _bar(list(product(widths, range(seeds))), progress)
     for width, planned in plans.items():
         program = prepared(family, width, planned, loss, optimizer(planned))
-        kinds = kinds or program.kinds(data[0])
+        uses[width] = program.uses(data[0])
         runs[width] = []
         for seed in range(seeds):
             next(bar)
             start = init(width, seed) if init else family.init(width, seed, plan=planned)
             runs[width].append(program.measure(start, data[seed]))
     next(bar)
-    return judged(runs, plans, kinds, level)
+    return judged(runs, plans, uses, level)
 
 
 def _checked(family: Family, widths: Sequence[int], seeds: int, steps: int) -> list[int]:

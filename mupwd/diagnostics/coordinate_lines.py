@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mupwd.diagnostics.coordinate_runs import Run
-from mupwd.diagnostics.coordinate_theory import Quantity, forward_factor, predicted
-from mupwd.diagnostics.coordinate_uses import Kind
+from mupwd.diagnostics.coordinate_theory import Quantity, forward_factor, growth_rate, predicted
+from mupwd.diagnostics.coordinate_uses import Kind, Uses
 from mupwd.diagnostics.coordinate_verdict import Line, judged
 from mupwd.diagnostics.instrument import UseStats
 from mupwd.plan import Plan
@@ -37,22 +38,20 @@ def divergences(runs: Runs) -> list[Divergence]:
     ]
 
 
-def judged_lines(
-    runs: Runs, plans: Mapping[int, Plan], kinds: Mapping[str, Sequence[Kind]], level: float
-) -> list[Line]:
-    """Returns a line per parameter, use and quantity, in the order of the parameters.
+def judged_lines(runs: Runs, plans: Mapping[int, Plan], uses: Mapping[int, Uses], level: float) -> list[Line]:
+    """Returns a line per parameter, use and quantity, in the order of the parameters, then attention's logits.
 
     Changes are those of the last step at which every run was finite.
 
     Args:
       runs: `{width: [run of each seed]}`.
       plans: `{width: plan}`.
-      kinds: what each use of each parameter is.
+      uses: `{width: what the program does}`.
       level: of the intervals.
     """
     last = min([len(run.losses) - 1 for found in runs.values() for run in found])
     last = min([last, *(found.step - 1 for found in divergences(runs))])
-    lines = []
+    lines, kinds = [], next(iter(uses.values())).kinds
     for path in next(iter(plans.values())):
         for use, kind in enumerate(kinds.get(path, ())):
             label = _label(kinds[path], use)
@@ -67,7 +66,30 @@ def judged_lines(
                 lines.append(
                     judged(path, label, quantity, values, predicted(plans, path, kind, quantity), level)
                 )
-    return lines
+    return lines + _logits(runs, uses, lines, level)
+
+
+def _logits(runs: Runs, uses: Mapping[int, Uses], lines: Sequence[Line], level: float) -> list[Line]:
+    """A line per product of activations; its size is other parameters' matter as well."""
+    found = []
+    blamed = any(line.quantity == "initial gain" and line.verdict == "fail" for line in lines)
+    for source in next(iter(runs.values()))[0].logits:
+        sizes = {width: used.contracted[source] for width, used in uses.items()}
+        first = next(iter(sizes.values()))
+        growing = [i for i in range(len(first)) if any(size[i] != first[i] for size in sizes.values())]
+        values = {
+            width: [
+                _over_layers([_over_layers(run.logits[source][i][0]) for i in growing]) for run in measured
+            ]
+            for width, measured in runs.items()
+        }
+        # Queries and keys are independent at the start: n products of size 1/n add up to 1/sqrt(n).
+        exponent = -0.5 * growth_rate({width: size[growing[0]] for width, size in sizes.items()})
+        line = judged(f"logits at {source}", "", "initial size", values, (exponent, exponent), level)
+        if blamed and line.verdict != "pass":
+            line = replace(line, verdict=None, note="not judged: an initial gain fails")
+        found.append(line)
+    return found
 
 
 def _label(kinds: Sequence[Kind], use: int) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from mupwd.diagnostics.coordinate_lines import Divergence, Runs, divergences, judged_lines
-from mupwd.diagnostics.coordinate_uses import Kind
+from mupwd.diagnostics.coordinate_uses import Uses
 from mupwd.diagnostics.coordinate_verdict import Line, Verdict
 from mupwd.plan import Plan
 
@@ -94,19 +94,20 @@ class CoordinateCheck:
 
 
 def judged(
-    runs: Runs, plans: Mapping[int, Plan], kinds: Mapping[str, Sequence[Kind]], level: float = 0.95
+    runs: Runs, plans: Mapping[int, Plan], uses: Mapping[int, Uses], level: float = 0.95
 ) -> CoordinateCheck:
     """Judges runs that were made.
 
     Args:
       runs: `{width: [run of each seed]}`.
       plans: `{width: plan}`.
-      kinds: what each use of each parameter is.
+      uses: `{width: what the program does}`.
       level: of the intervals.
     """
     first = next(iter(runs.values()))
+    kinds = next(iter(uses.values())).kinds
     return CoordinateCheck(
-        lines=tuple(judged_lines(runs, plans, kinds, level)),
+        lines=tuple(judged_lines(runs, plans, uses, level)),
         plans=plans,
         seeds=len(first),
         steps=len(first[0].losses) - 1,

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mupwd.diagnostics.coordinate_uses import Kind, kinds_of_uses
+from mupwd.diagnostics.activations import activation_products
+from mupwd.diagnostics.coordinate_uses import Uses, uses_of
 from mupwd.diagnostics.instrument import UseStats, instrument
 from mupwd.family import Family
 from mupwd.family.models import is_array, is_parameter, parameters_of
@@ -31,11 +32,13 @@ class Run(NamedTuple):
       losses: of the batch of that step.
       outputs: RMS of what the model returns.
       stats: `{path: [one per use]}`, arrays.
+      logits: `{source line: [one per product]}`, RMS of products of activations over an axis that grows, scaled.
     """
 
     losses: np.ndarray
     outputs: np.ndarray
     stats: Mapping[str, Sequence[UseStats]]
+    logits: Mapping[str, Sequence[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Program:
       rest: its other state.
       transform: the optimizer.
       loss: `loss(outputs, targets)`, a scalar.
+      logits: source lines of the products of activations to measure.
     """
 
     width: int
@@ -59,6 +63,7 @@ class Program:
     rest: Any
     transform: optax.GradientTransformation
     loss: Callable[[Any, Any], Any]
+    logits: frozenset[str]
 
     def measure(self, params: Any, batches: Any, state: Any = None) -> Run:
         """Trains from given parameters and measures every use at every step.
@@ -72,30 +77,37 @@ class Program:
         state = self.transform.init(start) if state is None else state
         return jax.device_get(self._scanned(start, self.rest, state, batches))
 
-    def kinds(self, batches: Any) -> dict[str, list[Kind]]:
-        """Returns what each use of each parameter is."""
+    def uses(self, batches: Any) -> Uses:
+        """Returns what each use of each parameter is, and along which sizes activations are contracted."""
         inputs = jax.tree.map(lambda leaf: leaf[0], batches[0])
-        return kinds_of_uses(self.fn, self.plan, self.params, self.rest, *inputs)
+        return uses_of(self.fn, self.plan, self.params, self.rest, *inputs)
 
     @cached_property
     def _scanned(self) -> Callable[..., Run]:
         extended = optax.with_extra_args_support(self.transform)
+        with_products = activation_products(self.fn)
+
+        def observed(*args: Any) -> Any:
+            if not self.logits:
+                return self.fn(*args), {}
+            outputs, products = with_products(*args)
+            return outputs, {line: [p.rms_scaled for p in products[line]] for line in self.logits}
 
         @jax.jit
         def scanned(start: Any, rest: Any, state: Any, batches: Any) -> Run:
-            measured = instrument(self.fn, since=start)
+            measured = instrument(observed, since=start)
 
             def step(carry: Any, batch: Any) -> Any:
                 params, state = carry
                 inputs, targets = batch
 
                 def objective(params: Any) -> Any:
-                    outputs, stats = measured(params, rest, *inputs)
-                    return self.loss(outputs, targets), (_rms(outputs), stats)
+                    (outputs, logits), stats = measured(params, rest, *inputs)
+                    return self.loss(outputs, targets), (_rms(outputs), stats, logits)
 
-                (value, (size, stats)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+                (value, found), gradient = jax.value_and_grad(objective, has_aux=True)(params)
                 updates, state = extended.update(gradient, state, params, value=value)
-                return (optax.apply_updates(params, updates), state), Run(value, size, stats)
+                return (optax.apply_updates(params, updates), state), Run(value, *found)
 
             return jax.lax.scan(step, (start, state), batches)[1]
 
@@ -120,13 +132,14 @@ def prepared(
     """
     assert family.source is not None
     model = family.source.make(width, 0)
+    logits = frozenset(product.source for product in family.logits)
     params, whole_params = _taken_apart(model.params, is_parameter)
     rest, whole_rest = _taken_apart(model.rest, is_array)
 
     def called(params: Any, rest: Any, *inputs: Any) -> Any:
         return model.fn((whole_params(params), whole_rest(rest)), *inputs)
 
-    return Program(width, plan, apply_forward(called, plan), params, rest, transform, loss)
+    return Program(width, plan, apply_forward(called, plan), params, rest, transform, loss, logits)
 
 
 def stacked(batches: Batches, seed: int, steps: int) -> Any:

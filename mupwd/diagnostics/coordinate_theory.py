@@ -13,7 +13,7 @@ from mupwd.diagnostics.coordinate_uses import Kind
 from mupwd.plan import ParameterPlan, Plan
 from mupwd.tracing.roles import Role
 
-Quantity = Literal["initial gain", "change"]
+Quantity = Literal["initial gain", "change", "initial size"]
 
 TOLERANCE = 0.25
 """Half of the least mistake: wrong rules differ from the right one by multiples of 1/2."""
@@ -82,11 +82,24 @@ def predicted(plans: Mapping[int, Plan], path: str, kind: Kind, quantity: Quanti
       quantity: which of the two.
     """
     powers = powers_of(next(iter(plans.values()))[path].role, kind, quantity)
-    x = np.log2(list(plans))
-    x -= x.mean()
-    rate = float(x @ np.log2([plan[path].m_in for plan in plans.values()]) / (x @ x))
+    rate = growth_rate({width: plan[path].m_in for width, plan in plans.items()})
     low, high = sorted((powers.low * rate, powers.high * rate))
     return low, high
+
+
+def growth_rate(sizes: Mapping[int, float]) -> float:
+    """Returns the exponent of width by which a size grows.
+
+    Args:
+      sizes: `{width: size}`.
+
+    Example:
+      >>> growth_rate({32: 8, 64: 16, 128: 32})
+      1.0
+    """
+    x = np.log2(list(sizes))
+    x -= x.mean()
+    return float(x @ np.log2(list(sizes.values())) / (x @ x))
 
 
 def forward_factor(planned: ParameterPlan, kind: Kind) -> float:

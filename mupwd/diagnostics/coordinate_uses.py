@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mupwd.family.call import traced_call
 from mupwd.plan import Plan
-from mupwd.tracing.values import Use
+from mupwd.tracing.values import Location, Use
 
 Kind = Literal["product", "lookup", "readout", "gain", "addend"]
 
 
-def kinds_of_uses(fn: Callable[..., Any], plan: Plan, params: Any, *args: Any) -> dict[str, list[Kind]]:
-    """Returns what each use of each parameter is: `{path: [kind of each]}`.
+class Uses(NamedTuple):
+    """What a program does at one width.
+
+    Attributes:
+      kinds: `{path: [kind of each use]}`.
+      contracted: `{source line: [size of each]}` of the axes along which two activations are contracted, as
+        `activation_products` reports them.
+    """
+
+    kinds: dict[str, list[Kind]]
+    contracted: dict[str, list[int]]
+
+
+def uses_of(fn: Callable[..., Any], plan: Plan, params: Any, *args: Any) -> Uses:
+    """Returns what each use of each parameter is.
 
     Args:
       fn: called as `fn(params, *args)`.
@@ -28,10 +41,18 @@ def kinds_of_uses(fn: Callable[..., Any], plan: Plan, params: Any, *args: Any) -
     strong = {use.group for use in uses if not use.weak and use.group is not None}
     kept = [use for use in uses if not (use.weak and use.group in strong)]
     found: dict[str, list[Kind]] = {}
-    for use in sorted(kept, key=lambda use: [(isinstance(i, str), i) for i in use.location]):
+    for use in sorted(kept, key=lambda use: _in_program_order(use.location)):
         if names[use.param] in plan:
             found.setdefault(names[use.param], []).append(_kind(use, plan, names[use.param]))
-    return found
+    contracted: dict[str, list[int]] = {}
+    products = call.record.products
+    for place in sorted((place for place in products if "cond" not in place), key=_in_program_order):
+        contracted.setdefault(products[place].source, []).append(products[place].size[0])
+    return Uses(found, contracted)
+
+
+def _in_program_order(place: Location) -> Any:
+    return [(isinstance(index, str), index) for index in place]
 
 
 def _kind(use: Use, plan: Plan, path: str) -> Kind:

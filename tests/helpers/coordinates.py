@@ -62,7 +62,7 @@ class Bench:
             inner = mupwd.adamw(learning_rate, plan, weight_decay=weight_decay, eps=eps)
             self.programs[width] = prepared(family, width, plan, loss, steered(inner))
         self.data = [stacked(batches, seed, steps) for seed in range(seeds)]
-        self.kinds = self.programs[widths[0]].kinds(self.data[0])
+        self.uses = {width: program.uses(self.data[0]) for width, program in self.programs.items()}
         self.starts = {
             width: [
                 parameters_of(family.init(width, seed, plan=plan), family.parameters) for seed in range(seeds)
@@ -84,7 +84,7 @@ class Bench:
                 state = program.transform.init(start)
                 factors = _multiplied(state.factors, rates, plan)
                 runs[width].append(program.measure(start, data, SteeredState(state.inner, factors)))
-        return judged(runs, self.plans, self.kinds)
+        return judged(runs, self.plans, self.uses)
 
 
 def _multiplied(tree: Any, factors: Mapping[str, Factor], plan: Plan) -> Any:
