@@ -64,8 +64,9 @@ def moments(use: Use, eqn: Any, operands: Sequence[Pair], outputs: Sequence[Pair
             change = _difference(own)
         else:
             change = _compared(eqn, operands, use.operands)
-            if name == "div" and slot == 1:
-                bound = input * mean_square(1 / own.value)
+            if name == "div":
+                over, under = (pair.value for pair in operands)
+                bound = mean_square(over) * mean_square(1 / under)
     changed = mean_square(change()) if compare else jnp.float32(0)
     return jnp.stack(Moments(input, mean_square(result), bound, changed, jnp.float32(1)))
 

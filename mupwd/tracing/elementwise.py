@@ -53,7 +53,7 @@ def elementwise(site: Site, op: str, values: list[Value], dims: tuple[Size, ...]
         only_constants = len(activations) == 1
         return replace(result, reduced=only_constants and activations[0].reduced)
     terms = _joined(site, op, parametric)
-    if by_data or op == "mul" or (op == "div" and values[0].data):
+    if by_data or op in PRODUCTS:
         terms = tuple(_freed(term, result.tags) for term in terms)
         return replace(result, terms=terms, pending="product", group=site)
     kind = "sum" if op in ADDITIVE else "join" if op in ("select_n", "cond") else "product"

@@ -330,6 +330,11 @@ def weight_times_a_number_from_data(params, x, scale):
     return x @ (params["w"] * scale)  # here
 
 
+@cases.refused("w", "div", lambda d: {"w": (d, d)}, np.float32(1))
+def weight_over_a_number_from_data(params, x, norm):
+    return x @ (params["w"] / norm)  # here
+
+
 @cases.refused("v", "select_n", lambda d: {"w": (d, d), "v": (d, d)}, np.float32(0))
 def weight_chosen_by_data(params, x, scale):
     return x @ jnp.where(scale > 0, params["w"], params["v"])  # here
