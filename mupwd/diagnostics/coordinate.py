@@ -71,8 +71,8 @@ def coordinate_check(
       The check: print it; `.verdict`, `.failed` (paths), `.lines`, `["path"]`, `.plot(file)`.
 
     Raises:
-      ValueError: fewer than three widths, no seed or step, no learning rate, a batch that is no pair, a family
-        without its source, or parameters of `init` that do not fit the family's model.
+      ValueError: fewer than three widths, no seed or step, a level outside 0..1, no learning rate, a batch that is
+        no pair, a family without its source, or parameters of `init` that do not fit the family's model.
       TraceError: as `Family.init` and `mupwd.instrument`.
       PlanError: as `Family.plan`.
 
@@ -97,7 +97,7 @@ def coordinate_check(
     Source: the coordinate check of Tensor Programs V, arXiv 2203.03466, appendix D.1; splitting it by parameter
     into initial gains and changes, and the intervals, are ours. Predictions: docs/coordinate.md.
     """
-    widths = _checked(family, widths, seeds, steps)
+    widths = _checked(family, widths, seeds, steps, level)
     optimizer = _optimizer(learning_rate, weight_decay, optimizer)
     plan = plan or (lambda width: family.plan(width, recipe=recipe, form=form))
     plans = {width: plan(width) for width in widths}
@@ -116,7 +116,7 @@ def coordinate_check(
     return judged(runs, plans, uses, level)
 
 
-def _checked(family: Family, widths: Sequence[int], seeds: int, steps: int) -> list[int]:
+def _checked(family: Family, widths: Sequence[int], seeds: int, steps: int, level: float) -> list[int]:
     if family.source is None:
         raise ValueError(
             "coordinate_check: this family was loaded or made from shapes, and does not know how to build its "
@@ -130,6 +130,8 @@ def _checked(family: Family, widths: Sequence[int], seeds: int, steps: int) -> l
     for name, value in (("seeds", seeds), ("steps", steps)):
         if value < 1:
             raise ValueError(f"{name}={value}: expected 1 or more")
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}: expected a number between 0 and 1, such as 0.95")
     return sorted(set(widths))
 
 

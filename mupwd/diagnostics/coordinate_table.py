@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mupwd.diagnostics.coordinate_result import CoordinateCheck
 
 SIGNS = {"pass": "✓", "fail": "✗", "undecided": "?", None: "–"}
+_NAMES = "parameter  role"
 _COLUMNS = ("quantity", "exponent", "interval", "predicted", "verdict")
 
 
@@ -33,14 +34,14 @@ def _table(check: CoordinateCheck) -> list[str]:
     role = {path: planned.role for path, planned in next(iter(check.plans.values())).items()}
     names = [f"{line.name}  {role.get(line.path, '')}".rstrip() for line in check.lines]
     cells = [_cells(line) for line in check.lines]
-    first = max(map(len, ["parameter", *names]))
+    first = max(map(len, [_NAMES, *names]))
     sizes = [max(map(len, column)) for column in zip(_COLUMNS, *cells, strict=True)]
 
     def row(name: str, found: tuple[str, ...]) -> str:
         parts = [part.ljust(size) for part, size in zip(found, sizes, strict=True)]
         return "  ".join([name.ljust(first), *parts]).rstrip()
 
-    rows, before = [row("parameter", _COLUMNS)], ""
+    rows, before = [row(_NAMES, _COLUMNS)], ""
     for name, found in zip(names, cells, strict=True):
         rows.append(row("" if name == before else name, found))
         before = name
@@ -58,7 +59,7 @@ def _interval(line: Line) -> str:
 
 
 def _range(predicted: tuple[float, float]) -> str:
-    low, high = (f"{end:.2f}".rstrip("0").rstrip(".").replace("-0.5", "-1/2") for end in predicted)
+    low, high = (f"{end + 0.0:.2f}".rstrip("0").rstrip(".").replace("-0.5", "-1/2") for end in predicted)
     return low if low == high else f"{low} to {high}"
 
 
@@ -89,8 +90,12 @@ def _total(check: CoordinateCheck, judged: int, counts: dict[str, int]) -> str:
             f"all {judged} quantities go with width as they should at the start of training. Weight decay shows only "
             "later: the steady-state check looks at it"
         )
-    parts = [f"{number} of {judged} quantities {verdict}" for verdict, number in counts.items() if number]
-    return ", ".join(parts) or ("a run diverged" if check.diverged else "no step could be judged")
+    failed, undecided = counts["fail"], counts["undecided"]
+    if not failed + undecided:
+        return "a run diverged" if check.diverged else "nothing could be judged"
+    if not failed:
+        return f"{undecided} of {judged} quantities"
+    return f"{failed} of {judged} quantities" + (f"; {undecided} undecided" if undecided else "")
 
 
 def _divergence(check: CoordinateCheck) -> str:

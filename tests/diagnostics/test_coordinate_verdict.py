@@ -124,7 +124,7 @@ def test_what_a_failure_says():
         f"✗ {UP}: its change goes as width^+1.00, too large by width; by the rule the learning rate of this matrix is "
         "proportional to m_in^-1. The plan has learning rate × (1, 0.5, 0.25), eps × (1, 0.5, 0.25)"
     ) in text
-    assert "✗ fail: 1 of 1 quantities fail" in text
+    assert "✗ fail: 1 of 1 quantities\n" in text
 
 
 def test_what_an_undecided_line_says():
