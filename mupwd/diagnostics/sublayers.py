@@ -100,7 +100,7 @@ def _named(record: Record, names: Sequence[str]) -> dict[str, tuple[Location, Br
         name = "/".join(common)
         if not common or often[tuple(common)] > 1:
             rest = ", ".join("/".join(path[len(common) :]) for path in paths)
-            name = f"{name}/({rest})".lstrip("/")
+            name = f"{name}/{rest if len(paths) == 1 else f'({rest})'}".lstrip("/")
         repeats = sum(known == name or known.startswith(f"{name}#") for known in named)
         named[f"{name}#{repeats + 1}" if repeats else name] = (location, branch)
     return named
