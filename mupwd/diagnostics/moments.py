@@ -84,7 +84,8 @@ def mean_square(x: Any, axes: Sequence[int] | None = None) -> Any:
         return mean_square(x.real, axes) + mean_square(x.imag, axes)
     axes = tuple(range(x.ndim)) if axes is None else tuple(axes)
     squares = jnp.square(x.astype(jnp.float32))
-    return jnp.sum(squares, axis=axes) / math.prod(x.shape[i] for i in axes)
+    # Counts as floats: they may be too large for an int32.
+    return jnp.sum(squares, axis=axes) / float(math.prod(x.shape[i] for i in axes))
 
 
 def ratio(above: Any, below: Any) -> Any:
@@ -102,12 +103,12 @@ def _contraction_bound(eqn: Any, slot: int, weight: Any, x: Any, result: Any) ->
         contracting, batch = params["dimension_numbers"]
         terms = math.prod(weight.shape[i] for i in contracting[slot])
         squares = _per_copy(weight, batch[slot]) * _per_copy(x, batch[1 - slot])
-        return terms**2 * jnp.mean(squares)
+        return float(terms) ** 2 * jnp.mean(squares)
     if name == "conv_general_dilated":
         terms = weight.size // weight.shape[params["dimension_numbers"].rhs_spec[0]]
     else:  # every row meets the matrix of its group
         terms = math.isqrt(weight.size * x.size // result.size // _groups(weight, params))
-    return terms**2 * mean_square(weight) * mean_square(x)
+    return float(terms) ** 2 * mean_square(weight) * mean_square(x)
 
 
 def _groups(weight: Any, params: Any) -> int:

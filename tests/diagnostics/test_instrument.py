@@ -52,6 +52,10 @@ def mlp(params, x):
     return (params["gain"][None] * h) @ params["head"]
 
 
+def mlp_of_two(params, x):
+    return jnp.tanh(x @ params["up"] + params["bias"][None]) @ params["down"]
+
+
 def test_against_numpy():
     x = normal(7, 5)
     out, stats = jax.jit(instrument(mlp, since=START))(MLP, x)
@@ -271,6 +275,36 @@ def test_transformations_inside(transform):
     _, want = instrument(mlp, since=START)(MLP, x)
     out, got = jax.jit(instrument(transform(mlp), since=START))(MLP, x)
     assert_close(out, transform(mlp)(MLP, x))
+    assert_close(got, want)
+
+
+def test_sizes_beyond_int32():
+    shapes = {"w": jax.ShapeDtypeStruct((100_000, 60_000), jnp.float32)}
+    x = jax.ShapeDtypeStruct((50_000, 100_000), jnp.float32)
+    _, stats = jax.eval_shape(instrument(lambda p, x: x @ p["w"]), shapes, x)
+    assert stats["w"][0].rms_out.shape == ()
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_sharded_parameters(kind):
+    axis_type = getattr(jax.sharding.AxisType, kind)
+    mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=(axis_type,) * 2, devices=jax.devices()[:4])
+    P = jax.sharding.PartitionSpec
+
+    def fn(params, x):
+        h = jnp.tanh(x @ params["up"] + params["bias"][None])
+        return jnp.einsum(
+            "bi,io->bo", h, params["down"], out_sharding=P("data") if kind == "Explicit" else None
+        )
+
+    specs = {"up": P(None, "model"), "bias": P("model"), "down": P("model")}
+    params = {"up": normal(6, 8), "bias": normal(8), "down": normal(8, 4)}
+    start, x = jax.tree.map(lambda w: w / 2, params), normal(4, 6)
+    want_out, want = instrument(mlp_of_two, since=start)(params, x)
+    with jax.set_mesh(mesh):
+        put = lambda tree: {name: jax.device_put(w, specs[name]) for name, w in tree.items()}  # noqa: E731
+        out, got = jax.jit(instrument(fn, since=put(start)))(put(params), jax.device_put(x, P("data")))
+    assert_close(out, want_out)
     assert_close(got, want)
 
 
