@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mupwd.diagnostics.products import Products
-from mupwd.diagnostics.thin import finite, lengths, orthonormal, reseeded, thin_svd, times
+from mupwd.diagnostics.thin import finite, lengths, orthonormal, reseeded, thin_svd, times, unit_columns
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
@@ -94,17 +94,20 @@ def estimate(
     """
     k = min(k, products.short)
     known = jnp.max(jnp.abs(block), axis=(1, 2)) > 0
+    # What an audit starts from is made here as well: one call, because every call is compiled for every group.
+    both = jnp.concatenate([block, jnp.where(audit, jnp.zeros_like(block), block)])
+    block, random = jnp.split(reseeded(both, key), 2)
     start = Estimate(
         block,
         jnp.zeros((products.count, block.shape[-1]), jnp.float32),
         jnp.full((products.count, k), jnp.inf, jnp.float32),
         jnp.zeros(products.count, jnp.int32),
     )
-    warm = _rounds(products, start, known, key, 1, tol, min(2 * _WARM_ROUNDS, max_passes))
+    warm = _rounds(products, start, known, 1, tol, min(2 * _WARM_ROUNDS, max_passes))
     # In an audit the matrices that settled start from nothing, in order to be compared.
     compared = audit & ~_unsettled(warm.err, tol)
-    again = _where(compared, start._replace(block=jnp.zeros_like(block)), warm)
-    found = _rounds(products, again, jnp.ones_like(known), key, _BLOCKS, tol, max_passes)
+    again = _where(compared, start._replace(block=random), warm)
+    found = _rounds(products, again, jnp.ones_like(known), _BLOCKS, tol, max_passes)
     # Beyond what both estimates of the error allow.
     allowed = 2 * tol * _reference(warm.sigma, k, tol)
     missed = jnp.any(found.sigma[:, :k] > warm.sigma[:, :k] + allowed, axis=1) & compared
@@ -126,7 +129,6 @@ def _rounds(
     products: Products,
     start: Estimate,
     allowed: Bool[Array, " n"],
-    key: Array,
     blocks: int,
     tol: float,
     max_passes: int,
@@ -138,21 +140,19 @@ def _rounds(
 
     def body(state: Estimate) -> Estimate:
         go = active(state)
-        new = _round(products, state, go, jax.random.fold_in(key, jnp.max(state.passes)), blocks, tol)
-        return _where(go, new, state)
+        return _where(go, _round(products, state, go, blocks, tol), state)
 
     return lax.while_loop(lambda state: jnp.any(active(state)), body, start)
 
 
 def _round(
-    products: Products, state: Estimate, active: Bool[Array, " n"], key: Array, blocks: int, tol: float
+    products: Products, state: Estimate, active: Bool[Array, " n"], blocks: int, tol: float
 ) -> Estimate:
     k, b = state.err.shape[1], state.block.shape[-1]
-    block = reseeded(state.block, key)
-    image = products.times(block, active)
-    space, images = block, image
+    image = products.times(state.block, active)
+    space, images = state.block, image
     if blocks > 1:
-        space, images = _krylov_space(products, block, image, active, blocks)
+        space, images = _krylov_space(products, state.block, image, active, blocks)
     usable = finite(images)
     ritz = thin_svd(_finite_or_zero(images))
     vectors, sigma = times(space, ritz.right[:, :, :b]), ritz.sigma[:, :b]
@@ -187,7 +187,7 @@ def _krylov_space(
 
     def extend(index: Any, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         space, images, image = carry
-        following = products.transposed_times(_finite_or_zero(image), active)
+        following = products.transposed_times(unit_columns(_finite_or_zero(image)), active)
         following = orthonormal(_finite_or_zero(following), space)
         image = products.times(following, active)
         put = lambda whole, part: lax.dynamic_update_slice_in_dim(whole, part, index * b, axis=2)  # noqa: E731
@@ -205,10 +205,14 @@ def _error(
     k: int,
     tol: float,
 ) -> Float[Array, "n k"]:
-    """`3 r^2 / (2 sigma (sigma - sigma_b))`, relative: the Kato-Temple bound with what the block does not hold."""
+    """`3 r^2 / (2 sigma (sigma - sigma_b))`, relative: the Kato-Temple bound with what the block does not hold.
+
+    Where values lie too close for it, the residual itself is the bound (Weyl).
+    """
     reference = _reference(sigma, k, tol)
     gap = jnp.maximum((ritz[:, :k] - outside) / reference, _EPS)
-    return 1.5 * (residual[:, :k] / reference) ** 2 / gap + rounding_error(sigma, k, tol)
+    share = residual[:, :k] / reference
+    return jnp.minimum(1.5 * share**2 / gap, share) + rounding_error(sigma, k, tol)
 
 
 def _finite_or_zero(block: Array) -> Array:

@@ -1,8 +1,7 @@
 """Linear algebra of thin blocks: many rows, few columns, batched, in float32.
 
-Everything goes through a Gram matrix of columns that were brought to length 1 first. So what crosses devices is
-a few columns squared, graded blocks (columns of very different lengths) keep their relative accuracy, and null
-directions are dropped, where a Cholesky factor would be NaN.
+Everything goes through Gram matrices, so that what crosses devices is a few columns squared. Null directions are
+dropped, where a Cholesky factor would be NaN.
 """
 
 from __future__ import annotations
@@ -16,7 +15,9 @@ from jax import lax
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
 
-_EPS = float(jnp.finfo(jnp.float32).eps)
+# Below this share of a block's largest direction, the eigenvalues of its Gram matrix are lost in rounding errors.
+_CUT = 2e-3
+_NOISE = 1e-5  # a part of a unit vector that is no more than rounding errors
 
 
 class ThinSVD(NamedTuple):
@@ -45,25 +46,44 @@ def lengths(block: Float[Array, "n r b"]) -> Float[Array, "n b"]:
     return scale * jnp.sqrt(jnp.sum((block / scale[:, None]) ** 2, axis=1))
 
 
-def whitened(block: Float[Array, "n r b"]) -> tuple[Float[Array, "n r b"], Float[Array, "n b b"]]:
-    """Factors `block = basis @ factor` with orthonormal columns; columns of null directions are zero."""
+def unit_columns(block: Float[Array, "n r b"]) -> Float[Array, "n r b"]:
+    """The block with columns of length 1; zero columns stay."""
     size = lengths(block)
-    unit = jnp.where(size[:, None] > 0, block / jnp.where(size > 0, size, 1.0)[:, None], 0.0)
-    values, vectors = jnp.linalg.eigh(transposed_times(unit, unit), symmetrize_input=True)
-    kept = values > 10 * block.shape[-1] * _EPS
-    root = jnp.sqrt(jnp.where(kept, values, 1.0))
-    basis = times(unit, vectors) * jnp.where(kept, 1 / root, 0.0)[:, None]
-    factor = jnp.where(kept, root, 0.0)[:, :, None] * vectors.swapaxes(1, 2) * size[:, None]
-    return basis, factor
+    return block / jnp.where(size > 0, size, 1.0)[:, None]
+
+
+def basis_of(block: Float[Array, "n r b"]) -> Float[Array, "n r b"]:
+    """Orthonormal columns that span the block, but for directions below `_CUT` of its largest one.
+
+    Those come first, as zero columns.
+    """
+    largest = jnp.max(jnp.abs(block), axis=(1, 2))
+    block = block / jnp.where(largest > 0, largest, 1.0)[:, None, None]
+    values, vectors = jnp.linalg.eigh(transposed_times(block, block), symmetrize_input=True)
+    kept = (values > _CUT**2 * values[:, -1:]) & (values > 0)
+    scale = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
+    basis = times(block, vectors * scale[:, None])
+    # A small direction is orthogonal to a large one only up to their ratio, squared, in rounding errors.
+    for _ in range(2):
+        basis = 1.5 * basis - 0.5 * times(basis, transposed_times(basis, basis))
+    return basis
 
 
 def thin_svd(block: Float[Array, "n r b"]) -> ThinSVD:
     """Singular value decomposition of a thin block; columns of `left` of null directions are zero."""
-    basis, factor = whitened(block)
-    # The factor carries the scale of the block; its own decomposition must not overflow.
-    largest = jnp.max(jnp.abs(factor), axis=(1, 2))
+    basis = basis_of(block)
+    # Null columns come first. What they left out may still be far above rounding errors: a second basis, of the
+    # rest, stands in for them, turned round because its own null columns come first as well.
+    null = jnp.sum(basis * basis, axis=1) < 0.5
+
+    def completed() -> Array:
+        return jnp.where(null[:, None], orthonormal(block, basis)[:, :, ::-1], basis)
+
+    basis = lax.cond(jnp.any(null), completed, lambda: basis)
+    largest = jnp.max(jnp.abs(block), axis=(1, 2))
     scale = jnp.where(largest > 0, largest, 1.0)
-    inner, sigma, right = jnp.linalg.svd(factor / scale[:, None, None])
+    small = transposed_times(basis, block / scale[:, None, None])
+    inner, sigma, right = jnp.linalg.svd(small)
     return ThinSVD(times(basis, inner), sigma * scale[:, None], right.swapaxes(1, 2))
 
 
@@ -74,7 +94,10 @@ def orthonormal(block: Float[Array, "n r b"], against: Float[Array, "n r c"]) ->
     """
 
     def once(_: Any, block: Array) -> Array:
-        return whitened(block - times(against, transposed_times(against, block)))[0]
+        block = unit_columns(block)
+        rest = block - times(against, transposed_times(against, block))
+        # What is left of a column that adds nothing is rounding errors, which no second pass makes orthogonal.
+        return basis_of(jnp.where(lengths(rest)[:, None] > _NOISE, rest, 0.0))
 
     # A loop, not two copies of the code: it is compiled once per group of matrices.
     return lax.fori_loop(0, 2, once, block)
