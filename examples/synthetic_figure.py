@@ -36,10 +36,12 @@ def draw(groups: dict[str, Any], fits: dict[str, Any], file: Path, timescale: in
     spectra = [name for name in ("rank_1", "rank_0.5") if name in fits] or [shapes]
     _spectra(panels[1][0], groups, spectra, timescale)
     _exponents(panels[1][1], fits)
-    for axes in panels.flat:
+    for axes, corner in zip(
+        panels.flat, ("upper left", "upper left", "upper right", "lower left"), strict=True
+    ):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=8.5, frameon=False)
+        axes.legend(fontsize=8.5, frameon=False, loc=corner)
     content = io.BytesIO()
     figure.savefig(content, format="png")
     write_atomically(file, content.getvalue())
@@ -153,6 +155,9 @@ def _exponents(axes: Axes, fits: dict[str, Any]) -> None:
         beyond = np.array([fits[name][key]["e"] for name in others]).reshape(-1, 3)
         at = 1.25 + 0.16 * np.arange(len(others)) + 0.02 * (2 * matrix - 1)
         _errorbar(axes, at, beyond, colour, marker, None)
+    # An interval wider than the panel runs out of it, so that the others can be read.
+    every = [fit[key]["e"][0] for fit in fits.values() for key in MATRICES]
+    axes.set_ylim(min(every) - 0.12, max(every) + 0.08)
     line = np.array([0.0, 1.0])
     axes.plot(line, 1 - line / 2, "--", color="0.3", linewidth=1, label="1 − s/2")
     axes.axhline(0.75, color="0.6", linewidth=0.8, linestyle=":")

@@ -31,7 +31,7 @@ TINY = [
 def study(*flags: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     command = [sys.executable, "-W", "error", str(EXAMPLES / "synthetic.py"), *flags]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def test_it_measures_and_draws(folder):
         assert random["e"][0] == pytest.approx(0.5, abs=0.1)
         assert random["stable_ranks"] == pytest.approx(random["gaussian_stable_ranks"], rel=0.35)
         for fit in (random, low_rank):
-            assert fit["frobenius"][0] == pytest.approx(1, abs=0.1)
+            assert fit["frobenius"][0] == pytest.approx(1, abs=0.15)
             # Momentum lasts about as long as this study's decay, which moves both from a half, together.
-            assert fit["learning_rate"][0] - fit["weight_decay"][0] == pytest.approx(1, abs=0.1)
+            assert fit["learning_rate"][0] - fit["weight_decay"][0] == pytest.approx(1, abs=0.15)
     assert (folder / "synthetic.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
