@@ -19,7 +19,7 @@ LAYER = "layers/0/"
 
 @pytest.fixture(scope="module")
 def text():
-    tokens = corpus().batch(seed=0, step=0, batch_size=4, sequence_length=16).astype(np.int32)
+    tokens = corpus().batch(seed=0, step=0, batch_size=2, sequence_length=16).astype(np.int32)
     return tokens[:, :-1], tokens[:, 1:]
 
 
@@ -27,13 +27,13 @@ def text():
 def proxy(text):
     """One key-value head at every width: its kernels are narrow."""
     made = family(ProxyConfig(layers=1, kv_heads=1), base=32)
-    return Bench(made, text, next_token_loss, learning_rate=2**-9, widths=WIDTHS)
+    return Bench(made, text, next_token_loss, learning_rate=2**-11, widths=WIDTHS)
 
 
 @pytest.fixture(scope="module")
 def tied(text):
     made = family(ProxyConfig(layers=1, tied=True), base=32)
-    return Bench(made, text, next_token_loss, learning_rate=2**-9, widths=WIDTHS, form="forward")
+    return Bench(made, text, next_token_loss, learning_rate=2**-11, widths=WIDTHS, form="forward")
 
 
 def m_in(exponent):
@@ -178,7 +178,7 @@ def test_a_tied_head_that_is_not_scaled_is_found(text):
         return dataclasses.replace(plan, parameters=parameters)
 
     check = mupwd.coordinate_check(
-        made, text, next_token_loss, plan=unscaled, learning_rate=2**-9, widths=WIDTHS, seeds=2, steps=2
+        made, text, next_token_loss, plan=unscaled, learning_rate=2**-11, widths=WIDTHS, seeds=2, steps=2
     )
     assert check.failed == ["embedding"], str(check)
     assert {line.name for line in check.lines if line.verdict == "fail"} == {"embedding (readout)"}
