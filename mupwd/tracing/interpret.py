@@ -154,7 +154,8 @@ class Interpreter:
 
     def _shard_map(self, eqn: Any, operands: list[Pair], body: Callable[..., Any]) -> Any:
         params = eqn.params
-        axes = tuple(params["newly_manual_axes"])
+        # In the mesh's order: every process has to write the same collective.
+        axes = tuple(axis for axis in params["mesh"].axis_names if axis in params["newly_manual_axes"])
 
         def mapped(*args: Pair) -> Any:
             outputs, entries = body(*args)
