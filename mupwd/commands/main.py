@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from absl.flags import argparse_flags
 
-from mupwd.commands import demo, plan
+from mupwd.commands import check, demo, plan
 
 _DESCRIPTION = """\
 Learning rates and weight decays that hold across widths, for JAX and optax.
@@ -19,6 +19,7 @@ _EPILOG = """\
 examples:
   mupwd demo                     see it on real text, in minutes, on a CPU
   mupwd plan --preset llama --base 256 --width 4096 --learning_rate 3e-3 --weight_decay 0.1
+  mupwd check                    does a model keep what the rule promises?
 
 'mupwd COMMAND --help' explains each command with examples."""
 
@@ -30,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: arguments without the program's name; those of the process by default.
 
     Returns:
-      The exit code: 0, 2 after an error that the user can mend, 130 after Ctrl-C.
+      The exit code: 0, 2 after an error that the user can mend, 130 after Ctrl-C; of `check` also 1 and 3, for
+      what it found.
     """
     # Not abbreviations: a flag that is added later would change what they mean.
     parser = argparse_flags.ArgumentParser(
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for module in (demo, plan):
+    for module in (demo, plan, check):
         module.add_parser(commands)
     args = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which colour-blind people tell apart; the markers say the same without colour.
 COLOURS = ("#E69F00", "#009E73", "#0072B2", "#CC79A7", "#D55E00", "#56B4E9")
-_MARKERS = ("o", "s", "D", "^", "v", "P")
+MARKERS = ("o", "s", "D", "^", "v", "P")
 
 
 def write_figure(file: Path, scores: Mapping[str, RecipeScore], title: str) -> None:
@@ -42,7 +42,7 @@ def write_figure(file: Path, scores: Mapping[str, RecipeScore], title: str) -> N
 def _draw(axes: Axes, panel: Panel, low: float, high: float) -> None:
     top = high - 0.02 * (high - low)
     for index, line in enumerate(panel.lines):
-        colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         inside = [(x, y) for x, y in zip(line.x, line.y, strict=True) if y is not None]
         axes.plot(
             [x for x, _ in inside],

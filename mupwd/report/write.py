@@ -32,8 +32,21 @@ def write_report(directory: Path, scores: Mapping[str, RecipeScore], setting: Se
         write_figure(drawn, scores, f"{setting.model}, {setting.steps:,} steps of {setting.tokens:,} tokens")
         drawn.replace(files[1])
     summary = {"setting": setting.as_json(), "recipes": as_json(scores)}
-    write_atomic(files[2], json.dumps(_finite(summary), indent=1) + "\n")
+    write_json(files[2], summary)
     return files
+
+
+def write_json(file: Path, content: object) -> None:
+    """Writes plain numbers, strings, lists and dicts; numbers that are not finite become strings.
+
+    Args:
+      file: where to.
+      content: what.
+
+    Raises:
+      OSError: the file could not be written; a full disk is said so.
+    """
+    write_atomic(file, json.dumps(_finite(content), indent=1) + "\n")
 
 
 def _finite(value: object) -> object:

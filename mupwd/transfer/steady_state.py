@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mupwd.diagnostics.matrices import layout_of
 from mupwd.plan import ParameterPlan, Plan
 from mupwd.plan.layers import starred
 
@@ -221,11 +222,18 @@ def steps_needed(plans: Iterable[Plan], learning_rate: float, weight_decay: floa
 
 
 def rms_factor(parameter: ParameterPlan) -> float:
-    """Returns `sqrt(fan_in / fan_out)`, which turns a singular value into the gain from RMS to RMS."""
-    fan_in, fan_out = (
-        math.prod(parameter.shape[axis] for axis in axes) for axes in (parameter.in_axes, parameter.out_axes)
-    )
-    return math.sqrt(fan_in / fan_out)
+    """Returns `sqrt(fan_in / fan_out)`, which turns a singular value into the gain from RMS to RMS.
+
+    Args:
+      parameter: of a plan; of fused copies, each one's.
+
+    Raises:
+      ValueError: it is not a matrix.
+    """
+    layout = layout_of(parameter)
+    if layout is None:
+        raise ValueError(f"steady state: {parameter.path} ({parameter.role}) has no fan-in and fan-out")
+    return math.sqrt(layout.size(layout.fan_in) / layout.size(layout.fan_out))
 
 
 def _measured(metrics: Mapping[str, Any], pattern: re.Pattern[str]) -> dict[str, list[float]]:

@@ -1,0 +1,149 @@
+"""The steady-state check and the measured exponents as picture files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mupwd.proxy.disk import explain_full_disk
+from mupwd.report.figure import COLOURS, MARKERS
+from mupwd.transfer.exponent import RULES, ExponentFit
+from mupwd.transfer.steady import SteadyCheck, SteadyLine
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_QUANTITIES = {"sigma": "top singular value × sqrt(fan_in / fan_out)", "gain": "sublayer gain"}
+
+
+def write_steady_figure(
+    file: Path, checks: Sequence[SteadyCheck], titles: Sequence[str] | None = None
+) -> None:
+    """Draws what was measured against width, relative to the narrowest: one column per check.
+
+    The grey wedge is what passes: slopes within the tolerance of 0.
+
+    Args:
+      file: .png, .svg or .pdf.
+      checks: to draw next to each other.
+      titles: of the columns; the recipes' names by default.
+
+    Raises:
+      OSError: the disk is full.
+    """
+    from matplotlib.figure import Figure
+
+    titles = titles or [check.recipe for check in checks]
+    quantities = [
+        q for q in _QUANTITIES if any(line.quantity == q for check in checks for line in check.lines)
+    ]
+    figure = Figure(
+        figsize=(1.6 + 3.2 * max(len(checks), 2), 0.9 + 3.0 * len(quantities)), layout="constrained", dpi=150
+    )
+    axes = figure.subplots(len(quantities), len(checks), squeeze=False, sharex=True, sharey="row")
+    for row, quantity in enumerate(quantities):
+        names = list(
+            dict.fromkeys(line.name for check in checks for line in check.lines if line.quantity == quantity)
+        )
+        for column, check in enumerate(checks):
+            lines = {line.name: line for line in check.lines if line.quantity == quantity}
+            _draw(
+                axes[row][column],
+                [(lines[name], names.index(name)) for name in names if name in lines],
+                check,
+            )
+            axes[0][column].set_title(f"{titles[column]}: {check.verdict}", fontsize=11)
+            axes[-1][column].set_xlabel("width")
+        axes[row][0].set_ylabel(f"{_QUANTITIES[quantity]}\nover that at the narrowest", fontsize=8)
+        axes[row][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    _save(figure, file)
+
+
+def write_exponent_figure(file: Path, fit: ExponentFit) -> None:
+    """Draws each kind of layer's exponent e with its interval, beside the decay rules of the literature.
+
+    Args:
+      file: .png, .svg or .pdf.
+      fit: what `fit_exponent` returned.
+
+    Raises:
+      OSError: the disk is full.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.6 + 0.35 * len(fit.modules)), layout="constrained", dpi=150)
+    axis = figure.subplots()
+    for name, power in RULES.items():
+        axis.axvline((power + 1) / 2, color="0.6", linewidth=1, linestyle="--")
+        axis.annotate(
+            f"wd {name}", ((power + 1) / 2, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom",
+            fontsize=8, color="0.35",
+        )  # fmt: skip
+    for index, one in enumerate(fit.modules):
+        if one.e is None:
+            continue
+        low, high = one.e.interval or (one.e.value, one.e.value)
+        axis.errorbar(
+            one.e.value,
+            index,
+            xerr=[[one.e.value - low], [high - one.e.value]],
+            fmt="o",
+            color=COLOURS[2],
+            capsize=3,
+        )
+    axis.set_yticks(range(len(fit.modules)), [one.name for one in fit.modules], fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel(
+        "e in sigma ∝ sqrt(lr / wd) · m^e" + ("" if fit.modules else " (the runs were too short)")
+    )
+    axis.spines[["top", "right"]].set_visible(False)
+    _save(figure, file)
+
+
+def _draw(axis: Axes, lines: Sequence[tuple[SteadyLine, int]], check: SteadyCheck) -> None:
+    for line, index in lines:
+        widths = [width for width, values in sorted(line.values.items()) if values and min(values) > 0]
+        if not widths:
+            continue
+        means = {width: _mean(line.values[width]) for width in widths}
+        first = means[widths[0]]
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        axis.plot(
+            widths, [means[width] / first for width in widths], color=colour, marker=marker, markersize=4,
+            linewidth=1.5, linestyle="-" if index < len(COLOURS) else ":", label=line.name,
+        )  # fmt: skip
+        for width in widths:
+            axis.plot(
+                [width] * len(line.values[width]), [value / first for value in line.values[width]], ".",
+                color=colour, markersize=3, alpha=0.6,
+            )  # fmt: skip
+    widths = sorted({width for line, _ in lines for width in line.values})
+    ratios = [width / widths[0] for width in widths]
+    axis.fill_between(
+        widths,
+        [r**-check.tolerance for r in ratios],
+        [r**check.tolerance for r in ratios],
+        color="0.92",
+        zorder=0,
+    )
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log", base=2)
+    axis.set_xticks(widths, [str(width) for width in widths])
+    axis.minorticks_off()
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def _save(figure: Figure, file: Path) -> None:
+    with explain_full_disk(file, file.name):
+        # Drawn aside and renamed: a kill must not leave half a picture.
+        drawn = file.with_name(f".{file.name}")
+        figure.savefig(drawn)
+        drawn.replace(file)
