@@ -31,11 +31,14 @@ def draw(file: str | os.PathLike[str], checks: Sequence[CoordinateCheck]) -> Non
             "a picture needs matplotlib, which comes with the proxy's extra: pip install 'mupwd[proxy]'"
         ) from error
     figure = Figure(figsize=(12, 0.3 + 3.7 * len(checks)), layout="constrained", dpi=150)
-    axes = figure.subplots(len(checks), 3, squeeze=False)
+    axes = figure.subplots(len(checks), 3, squeeze=False, sharey="col")
     for row, check in zip(axes, checks, strict=True):
         _quantity(row[0], check, "initial gain")
         _quantity(row[1], check, "change")
         _outputs(row[2], check)
+    for shared in axes[0][:2]:  # after all rows are drawn, which share it
+        low, high = shared.get_ylim()
+        shared.set_ylim(min(low, -0.6), max(high, 0.6))
     figure.savefig(file)
 
 
@@ -57,7 +60,6 @@ def _quantity(axes: Axes, check: CoordinateCheck, quantity: Quantity) -> None:
     axes.set_title(f"{plan.recipe}: {quantity}, over what is predicted", fontsize=10)
     axes.set_ylabel("log2, narrowest = 0")
     _width_axis(axes, x, widths)
-    axes.set_ylim(min(axes.get_ylim()[0], -0.6), max(axes.get_ylim()[1], 0.6))
     axes.legend(fontsize=7, frameon=False, loc="upper left")
 
 
@@ -65,29 +67,22 @@ def _style(line: Line, failed: Sequence[Line]) -> dict[str, Any]:
     if line.verdict != "fail":
         return {"color": _UNDECIDED if line.verdict == "undecided" else _PASSES, "linewidth": 1}
     number = failed.index(line)
-    style = {
-        "color": _FAILS[number % len(_FAILS)],
-        "marker": _MARKERS[number % len(_MARKERS)],
-        "markersize": 4,
-    }
-    shown = number < len(_FAILS)
-    more = f" and {len(failed) - len(_FAILS)} more" if number == len(_FAILS) - 1 < len(failed) - 1 else ""
-    return style | ({"label": f"{line.name}{more}"} if shown else {})
+    if number >= len(_FAILS):
+        label = {"label": f"fails as well ({len(failed) - number})"} if number == len(_FAILS) else {}
+        return {"color": _FAILS[0], "linewidth": 1, **label}
+    return {"color": _FAILS[number], "marker": _MARKERS[number], "markersize": 4, "label": line.name}
 
 
 def _outputs(axes: Axes, check: CoordinateCheck) -> None:
     widths = list(check.plans)
     x = np.log2(np.array(widths) / widths[0])
     for step in range(check.steps + 1):
-        sizes = [
-            np.exp2(np.mean(np.log2(np.maximum(check.outputs[width][:, step], 1e-30)))) for width in widths
-        ]
+        sizes = [np.mean(np.log2(np.maximum(check.outputs[width][:, step], 1e-30))) for width in widths]
         shade = 0.85 - 0.7 * step / check.steps
         label = f"step {step}" if step in (0, check.steps) else None
         axes.plot(x, sizes, color=str(shade), marker=".", linewidth=1.2, label=label)
-    axes.set_yscale("log", base=2)
     axes.set_title(f"{check.plans[widths[0]].recipe}: size of the model's outputs", fontsize=10)
-    axes.set_ylabel("RMS")
+    axes.set_ylabel("log2 of their RMS")
     _width_axis(axes, x, widths)
     axes.legend(fontsize=7, frameon=False)
 

@@ -142,6 +142,11 @@ def _numbers(values: Iterable[float | None]) -> str:
 
 
 def _advice(check: CoordinateCheck, line: Line) -> str:
+    if line.note:
+        return (
+            f"{line.name}: its {line.quantity} goes as width^{line.exponent:+.2f}, which may follow from what fails "
+            "above: mend that first"
+        )
     ways = []
     if (more := line.more_seeds) is not None:
         ways.append(f"{more} more seed{'s' * (more != 1)} (seeds={check.seeds + more})")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+from mupwd.diagnostics.moments import meets_as_a_sum
+from mupwd.diagnostics.uses import evaluated, measured_uses, order
 from mupwd.family.call import traced_call
 from mupwd.plan import Plan
-from mupwd.tracing.values import Location, Use
+from mupwd.tracing.values import Use
 
 Kind = Literal["product", "lookup", "readout", "gain", "addend"]
 
@@ -36,23 +38,13 @@ def uses_of(fn: Callable[..., Any], plan: Plan, params: Any, *args: Any) -> Uses
       *args: inputs, or their shapes.
     """
     call = traced_call(fn, params, args, {})
-    names = call.program.names
-    uses = [use for use in call.record.uses.values() if use.kind != "result"]
-    strong = {use.group for use in uses if not use.weak and use.group is not None}
-    kept = [use for use in uses if not (use.weak and use.group in strong)]
-    found: dict[str, list[Kind]] = {}
-    for use in sorted(kept, key=lambda use: _in_program_order(use.location)):
-        if names[use.param] in plan:
-            found.setdefault(names[use.param], []).append(_kind(use, plan, names[use.param]))
-    contracted: dict[str, list[int]] = {}
-    products = call.record.products
-    for place in sorted((place for place in products if "cond" not in place), key=_in_program_order):
+    kinds: dict[str, list[Kind]] = {}
+    for path, use in measured_uses(call, plan.keys()):
+        kinds.setdefault(path, []).append(_kind(use, plan, path))
+    products, contracted = call.record.products, {}
+    for place in sorted(filter(evaluated, products), key=order):
         contracted.setdefault(products[place].source, []).append(products[place].size[0])
-    return Uses(found, contracted)
-
-
-def _in_program_order(place: Location) -> Any:
-    return [(isinstance(index, str), index) for index in place]
+    return Uses(kinds, contracted)
 
 
 def _kind(use: Use, plan: Plan, path: str) -> Kind:
@@ -63,4 +55,4 @@ def _kind(use: Use, plan: Plan, path: str) -> Kind:
         summed = {mark.axis for mark in use.marks if mark.label == "in"}
         readout = plan[path].role in ("output", "tied") and not growing.isdisjoint(summed)
         return "readout" if readout else "product"
-    return "addend" if use.kind in ("sum", "join") else "gain"
+    return "addend" if use.kind == "join" or meets_as_a_sum(use) else "gain"

@@ -88,6 +88,8 @@ def judged(
     kept = {width: tuple(float(value) for value in found) for width, found in values.items()}
     line = Line(path, use, quantity, kept, predicted)
     every = [value for found in kept.values() for value in found]
+    if all(map(math.isnan, every)):
+        return replace(line, note="in a branch that did not run")
     if broken := [width for width, found in kept.items() if not all(map(math.isfinite, found))]:
         return replace(line, verdict="fail", note=f"not finite at width {_listed(broken)}")
     if not any(every):

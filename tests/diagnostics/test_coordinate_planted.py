@@ -128,6 +128,17 @@ def test_two_mistakes_at_once(proxy):
     assert check.failed == paths
 
 
+def test_what_may_follow_from_a_wrong_initial_gain_is_not_blamed(proxy):
+    """Values that grow fill the residual stream with the tokens' mean, and align the updates behind it."""
+    wrong = f"{LAYER}attention/v/kernel"
+    check = proxy.check(init={wrong: m_in(1.5)}, lr={f"{LAYER}mlp/up/kernel": m_in(1)})
+    assert check.failed == [wrong, f"{LAYER}mlp/up/kernel"], str(check)
+    follows = [line for line in check.lines if line.note]
+    assert follows
+    assert {(line.quantity, line.verdict) for line in follows} == {("change", "undecided")}
+    assert "which may follow from what fails above: mend that first" in str(check)
+
+
 def test_a_parameter_that_does_not_move_is_named(proxy):
     path = f"{LAYER}attention/o/kernel"
     check = proxy.check(lr={path: lambda planned: 0.0})
@@ -148,7 +159,8 @@ def test_a_readout_that_starts_at_zero(proxy):
     initial, change = check["readout/kernel"]
     assert (initial.verdict, initial.note) == (None, "starts at zero")
     assert change.verdict == "pass"
-    assert check.verdict == "pass", str(check)
+    assert check.failed == [], str(check)
+    assert "starts at zero, so that there is no initial gain to fit: readout/kernel" in str(check)
 
 
 def test_a_diverged_run_fails_with_its_width_and_step(proxy):

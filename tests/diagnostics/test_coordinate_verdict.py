@@ -95,6 +95,8 @@ def test_zeros_and_numbers_that_are_none():
     assert (some.verdict, some.note) == ("fail", "zero at width 128, and not at the others")
     broken = judged(UP, "", "change", {64: [1.0], 128: [math.inf], 256: [math.nan]}, (0.0, 0.0))
     assert (broken.verdict, broken.note) == ("fail", "not finite at width 128, 256")
+    untaken = judged(UP, "", "change", {w: [math.nan] for w in WIDTHS}, (0.0, 0.0))
+    assert (untaken.verdict, untaken.note) == (None, "in a branch that did not run")
 
 
 def test_the_verdict_of_all():
