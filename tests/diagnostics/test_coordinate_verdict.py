@@ -8,7 +8,11 @@ import pytest
 from helpers.parameters import llama_plan
 
 from mupwd.diagnostics.coordinate_result import CoordinateCheck
+from mupwd.diagnostics.coordinate_result import judged as judge_runs
+from mupwd.diagnostics.coordinate_runs import Run
+from mupwd.diagnostics.coordinate_uses import Uses
 from mupwd.diagnostics.coordinate_verdict import judged
+from mupwd.diagnostics.instrument import UseStats
 
 WIDTHS = (64, 128, 256)
 UP = "layers/0/mlp/up/kernel"
@@ -70,20 +74,20 @@ def test_the_more_runs_that_are_advised_decide():
     assert found.more_widths > 0
     wider = tuple(64 * 2**n for n in range(3 + found.more_widths))
     for options in ({"seeds": 4 + found.more_seeds}, {"widths": wider}):
-        verdicts = [line(found.exponent, 0.3, seed=seed, **options).verdict for seed in range(1, 201)]
+        verdicts = [line(found.exponent, 0.3, seed=seed, **options).verdict for seed in range(1, 101)]
         assert verdicts.count("fail") == 0
-        assert verdicts.count("pass") > 140
+        assert verdicts.count("pass") > 70
 
 
 def test_wrong_verdicts_are_as_rare_as_the_level_says():
     """At the border itself an interval is wholly on one side in 2.5% of draws each."""
-    verdicts = [line(0.25, 0.1, seed=seed).verdict for seed in range(1000)]
-    assert verdicts.count("pass") < 45
-    assert verdicts.count("fail") < 45
+    verdicts = [line(0.25, 0.1, seed=seed).verdict for seed in range(200)]
+    assert verdicts.count("pass") <= 12
+    assert verdicts.count("fail") <= 12
 
 
 def test_a_mistake_of_one_half_does_not_pass_in_noise():
-    assert "pass" not in {line(0.5, 0.5, seed=seed).verdict for seed in range(200)}
+    assert "pass" not in {line(0.5, 0.5, seed=seed).verdict for seed in range(100)}
 
 
 def test_zeros_and_numbers_that_are_none():
@@ -137,6 +141,52 @@ def test_what_an_undecided_line_says():
     assert "(512" in text
     border = dataclasses.replace(found, more_seeds=None, more_widths=None)
     assert "it lies too near the border" in str(checked(border))
+
+
+def measured(exponents):
+    """Two seeds per width whose gains and changes are exactly these powers of width: `{path: (gain, change)}`."""
+    runs = {}
+    for width in WIDTHS:
+        one, two = np.ones(2), np.array([0.0, 1.0])
+        stats = {
+            path: [UseStats(one, one, one * float(width) ** gain, one, two * float(width) ** change)]
+            for path, (gain, change) in exponents.items()
+        }
+        runs[width] = [Run(one, one, stats, {})] * 2
+    uses = Uses({path: ["product"] for path in exponents}, {})
+    plans = {width: llama_plan(64, width, layers=1) for width in WIDTHS}
+    return judge_runs(runs, plans, dict.fromkeys(WIDTHS, uses))
+
+
+def test_what_may_follow_from_a_wrong_initial_gain_is_not_blamed():
+    value, query, down = (
+        "layers/0/attention/v/kernel",
+        "layers/0/attention/q/kernel",
+        "layers/0/mlp/down/kernel",
+    )
+    alone = measured({query: (0, 0.4), down: (0, 1), value: (-0.5, 0)})
+    assert alone.failed == [query, down]
+    check = measured({query: (0, 0.4), down: (0, 1), value: (0.5, 0.4)})
+    assert check.failed == [value, down]
+    assert (check[query][1].verdict, check[query][1].note) == ("undecided", "an initial gain fails")
+    assert f"? {query}: its change goes as width^+0.40, which may follow from what fails above" in str(check)
+
+
+def test_runs_are_judged_by_the_last_step_at_which_all_were_finite():
+    check = measured({UP: (0, 0)})
+    runs = {
+        width: [Run(np.array([1.0, np.nan if width == 128 else 1.0]), np.ones(2), {UP: [_nothing()]}, {})]
+        for width in WIDTHS
+    }
+    lost = judge_runs(runs, check.plans, dict.fromkeys(WIDTHS, Uses({UP: ["product"]}, {})))
+    assert lost.verdict == "fail"
+    assert [line.quantity for line in lost.lines] == ["initial gain"]
+    assert lost.diverged == ((128, 0, 1),)
+    assert "the loss was not finite at width 128, seed 0, step 1" in str(lost)
+
+
+def _nothing():
+    return UseStats(*[np.ones(2)] * 5)
 
 
 def test_a_picture(tmp_path):
