@@ -50,11 +50,8 @@ def write_steady_figure(
         )
         for column, check in enumerate(checks):
             lines = {line.name: line for line in check.lines if line.quantity == quantity}
-            _draw(
-                axes[row][column],
-                [(lines[name], names.index(name)) for name in names if name in lines],
-                check,
-            )
+            drawn = [(lines[name], names.index(name)) for name in names if name in lines]
+            _draw(axes[row][column], drawn, check.tolerance * (2 if quantity == "gain" else 1))
             axes[0][column].set_title(f"{titles[column]}: {check.verdict}", fontsize=11)
             axes[-1][column].set_xlabel("width")
         axes[row][0].set_ylabel(f"{_QUANTITIES[quantity]}\nover that at the narrowest", fontsize=8)
@@ -103,7 +100,9 @@ def write_exponent_figure(file: Path, fit: ExponentFit) -> None:
     _save(figure, file)
 
 
-def _draw(axis: Axes, lines: Sequence[tuple[SteadyLine, int]], check: SteadyCheck) -> None:
+def _draw(axis: Axes, lines: Sequence[tuple[SteadyLine, int]], tolerance: float) -> None:
+    from matplotlib.ticker import LogLocator
+
     for line, index in lines:
         widths = [width for width, values in sorted(line.values.items()) if values and min(values) > 0]
         if not widths:
@@ -124,8 +123,8 @@ def _draw(axis: Axes, lines: Sequence[tuple[SteadyLine, int]], check: SteadyChec
     ratios = [width / widths[0] for width in widths]
     axis.fill_between(
         widths,
-        [r**-check.tolerance for r in ratios],
-        [r**check.tolerance for r in ratios],
+        [r**-tolerance for r in ratios],
+        [r**tolerance for r in ratios],
         color="0.92",
         zorder=0,
     )
@@ -133,6 +132,8 @@ def _draw(axis: Axes, lines: Sequence[tuple[SteadyLine, int]], check: SteadyChec
     axis.set_yscale("log", base=2)
     axis.set_xticks(widths, [str(width) for width in widths])
     axis.minorticks_off()
+    # Quarters of an octave: an octave is more than most of these pictures span.
+    axis.yaxis.set_major_locator(LogLocator(2.0, subs=[2 ** (i / 4) for i in range(4)]))
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
     axis.spines[["top", "right"]].set_visible(False)
 

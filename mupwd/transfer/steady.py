@@ -26,7 +26,8 @@ Verdict = Literal["pass", "fail", "undecided", "too short"]
 Train = Callable[[int, Mapping[str, Any], int, Path | None], Mapping[str, Any]]
 
 TOLERANCE = 0.125
-"""Half of the least mistake: `sigma ∝ wd**-1/2`, so decay rules a half power apart differ by 1/4."""
+"""Of singular values, half of the least mistake: `sigma ∝ wd**-1/2`, so decay rules a half power apart differ by
+1/4. Of gains twice as much: a residual branch multiplies by two matrices or more."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class SteadyCheck:
     Attributes:
       recipe: the name of the rule that was checked.
       lines: singular values first, then gains.
-      tolerance: of the slopes.
+      tolerance: of the slopes of singular values; that of gains is twice as much.
       level: of the intervals.
       diverged: the trials that diverged, in words.
     """
@@ -131,7 +132,8 @@ def steady_state_check(
       recipe: the rule to check.
       widths: three or more.
       seeds: of the trials at each width.
-      tolerance: of the slopes: what rules of the next half power of width differ by is twice as much.
+      tolerance: of the slopes of singular values: half of what decay rules a half power of width apart differ by;
+        of gains twice as much, for a residual branch multiplies by two matrices or more.
       level: of the intervals.
 
     Returns:
@@ -187,7 +189,7 @@ def judge_steady_state(
     Args:
       runs: the trials.
       plans: `{width: plan}`.
-      tolerance: of the slopes.
+      tolerance: as for `steady_state_check`.
       level: of the intervals.
 
     Raises:
@@ -210,7 +212,7 @@ def judge_steady_state(
         _line(name, "sigma", points, plans, tolerance, level)
         for name, points in sigma_points(finished, plans).items()
     ] + [
-        _line(name, "gain", points, plans, tolerance, level)
+        _line(name, "gain", points, plans, 2 * tolerance, level)
         for name, points in gain_points(finished, plans).items()
     ]
     recipe = next(iter(plans.values())).recipe

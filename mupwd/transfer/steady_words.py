@@ -21,7 +21,7 @@ def steady_words(check: SteadyCheck) -> str:
     name = max([len(line.name) for line in check.lines] + [len(one) for one in _HEADINGS.values()]) + 2
     text = [
         f"steady state of recipe {check.recipe}: slopes in log2 of the width ratio, promised 0 ± "
-        f"{check.tolerance:g}; {100 * check.level:g} % intervals"
+        f"{check.tolerance:g} (gains ± {2 * check.tolerance:g}); {100 * check.level:g} % intervals"
     ]
     for quantity, heading in _HEADINGS.items():
         lines = [line for line in check.lines if line.quantity == quantity]
