@@ -62,6 +62,11 @@ def attention(width, seed):
 
 
 @pytest.fixture(scope="module")
+def family():
+    return mupwd.family(mlp, base=32, inputs=(ROWS,))
+
+
+@pytest.fixture(scope="module")
 def rectangular():
     family = mupwd.family(rectangular_mlp, base=32, inputs=(ROWS,))
     return Bench(family, (ROWS, TARGETS), square, learning_rate=1e-3, widths=WIDTHS, steps=3)
@@ -90,8 +95,7 @@ def test_a_bias_whose_learning_rate_is_scaled(rectangular):
     assert rectangular.check(lr={"bias": lambda planned: 1 / planned.m_out}).failed == ["bias"]
 
 
-def head(recipe, form):
-    family = mupwd.family(attention, base=32, inputs=(ROWS,))
+def head(family, recipe, form):
     return mupwd.coordinate_check(
         family,
         (ROWS, TARGETS),
@@ -106,20 +110,20 @@ def head(recipe, form):
 
 def test_attention_scale_where_head_dim_grows():
     # The plan's own factor on the logits is applied in forward form.
-    right = head("mupwd", "forward")
+    family = mupwd.family(attention, base=32, inputs=(ROWS,))
+    right = head(family, "mupwd", "forward")
     assert right.verdict == "pass", str(right)
     assert right.lines[-1].path.startswith("logits at test_coordinate.py:")
     # A recipe that leaves the logits as the model has them: 1 / sqrt(head_dim).
     left = dataclasses.replace(recipes.get("mupwd"), name="as the model has it", logits=None)
-    wrong = head(left, "folded")
+    wrong = head(family, left, "folded")
     assert wrong.failed == [right.lines[-1].path], str(wrong)
     assert wrong.lines[-1].exponent == pytest.approx(0, abs=0.2)
     assert "divided by head_dim, not by its square root" in str(wrong)
 
 
 @pytest.mark.parametrize("recipe", ["mupwd", "mup"])
-def test_an_epsilon_that_is_not_scaled_but_felt(recipe):
-    family = mupwd.family(mlp, base=32, inputs=(ROWS,))
+def test_an_epsilon_that_is_not_scaled_but_felt(family, recipe):
     check = mupwd.coordinate_check(
         family,
         (ROWS, TARGETS),
@@ -137,9 +141,7 @@ def test_an_epsilon_that_is_not_scaled_but_felt(recipe):
     assert changes == expected, str(check)
 
 
-def test_decay_that_is_scaled_with_the_update_is_invisible_here():
-    family = mupwd.family(mlp, base=32, inputs=(ROWS,))
-
+def test_decay_that_is_scaled_with_the_update_is_invisible_here(family):
     def post_scaled(plan):
         """The trap: the finished update of optax.adamw, decay and all, times the learning rate's factor."""
         decays = lambda params: mupwd.paths.map_named(lambda path, _: plan[path].wd > 0, params)  # noqa: E731
