@@ -62,6 +62,8 @@ def write_steady_figure(
 def write_exponent_figure(file: Path, fit: ExponentFit) -> None:
     """Draws each kind of layer's exponent e with its interval, beside the decay rules of the literature.
 
+    With ± 1/2 imposed on learning rate and decay; hollow where the trials contradict that.
+
     Args:
       file: .png, .svg or .pdf.
       fit: what `fit_exponent` returned.
@@ -80,15 +82,17 @@ def write_exponent_figure(file: Path, fit: ExponentFit) -> None:
             fontsize=8, color="0.35",
         )  # fmt: skip
     for index, one in enumerate(fit.modules):
-        if one.e is None:
+        if one.imposed is None:
             continue
-        low, high = one.e.interval or (one.e.value, one.e.value)
+        e = one.imposed.exponents["ratio"]
+        low, high = e.interval or (e.value, e.value)
         axis.errorbar(
-            one.e.value,
+            e.value,
             index,
-            xerr=[[one.e.value - low], [high - one.e.value]],
+            xerr=[[e.value - low], [high - e.value]],
             fmt="o",
             color=COLOURS[2],
+            markerfacecolor=COLOURS[2] if one.theory_holds else "white",
             capsize=3,
         )
     axis.set_yticks(range(len(fit.modules)), [one.name for one in fit.modules], fontsize=8)

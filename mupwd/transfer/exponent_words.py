@@ -22,7 +22,7 @@ def exponent_words(fit: ExponentFit) -> str:
             [f"too short to fit: sigma still remembers its start; steps needed: {steps}", *diverged]
         )
     name = max([len("sigma ∝ lr^a wd^b m^e"), *(len(one.name) for one in fit.modules)]) + 2
-    columns = ("a (1/2)", "b (-1/2)", "e", "decay m^(2e-1)")
+    columns = ("a (1/2)", "b (-1/2)", "e", "decay m^p")
     head = "".join(f"{column:>22}" for column in columns)
     text = [f"{'sigma ∝ lr^a wd^b m^e':<{name}}{head}  supports", *(_row(one, name) for one in fit.modules)]
     text += [_note(one) for one in fit.modules if _note(one)] + diverged
