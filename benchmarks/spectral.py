@@ -86,9 +86,6 @@ def measure(before: np.ndarray, parts: Sequence[str], options: argparse.Namespac
     exact, exact_before = truth(after), truth(before)
     matrices = jnp.asarray(after)
     contestants: dict[tuple[str, str], Contestant] = {}
-    if "cold" in parts:
-        first = start_of_tracking(matrices, options.tol)
-        contestants["cold", "mupwd.track_spectrum, first"] = first
     for part in parts:
         start: Truth | None = exact_before if part == "warm" else None
         ours = (
@@ -97,6 +94,8 @@ def measure(before: np.ndarray, parts: Sequence[str], options: argparse.Namespac
             else warm(jnp.asarray(before), matrices, options.tol)
         )
         contestants[part, OURS[part]] = ours
+        if part == "cold":
+            contestants[part, "mupwd.track_spectrum, first"] = start_of_tracking(matrices, options.tol)
         for name, peer in peers().items():
             if not isinstance(peer, str) and (part == "cold" or peer.warm):
                 contestants[part, name] = contestant(peer, matrices, exact, start, options.tol, options.seed)
@@ -186,7 +185,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--tol", type=float, default=1e-3, help="relative error (default: %(default)s)")
     parser.add_argument(
-        "--train_widths", type=size, nargs="+", default=[256, 512], help="of the proxy (default: 256 512)"
+        "--train_widths", type=size, nargs="+", default=[256], help="of the proxy (default: 256)"
     )
     add_options(parser, steps=5)
     return parser.parse_args(argv[1:])
