@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 GUARD = 8  # columns beyond the k that are asked for
 _WARM_ROUNDS = 3
-_BLOCKS = 6  # of a restart
+_BLOCKS = 3  # of a restart
 ROUNDING = 16  # epsilons that a value loses in products and Gram matrices
 _EPS = float(jnp.finfo(jnp.float32).eps)
 
@@ -93,6 +93,8 @@ def estimate(
       max_passes: reads per matrix, and again as many in an audit.
     """
     k = min(k, products.short)
+    if block.shape[-1] == products.short:
+        return _complete(products, k, tol, block)
     known = jnp.max(jnp.abs(block), axis=(1, 2)) > 0
     # What an audit starts from is made here as well: one call, because every call is compiled for every group.
     both = jnp.concatenate([block, jnp.where(audit, jnp.zeros_like(block), block)])
@@ -114,6 +116,16 @@ def estimate(
     chosen = _where(compared & ~missed, warm, found)
     passes = jnp.where(compared, warm.passes + found.passes, found.passes)
     return Findings(chosen._replace(passes=passes), missed)
+
+
+def _complete(products: Products, k: int, tol: float, block: Float[Array, "n s b"]) -> Findings:
+    """The whole decomposition, where a block holds all directions: nothing to find, and nothing to miss."""
+    everything = jnp.broadcast_to(jnp.eye(products.short, dtype=jnp.float32)[None], block.shape)
+    image = products.times(everything, jnp.ones(products.count, bool))
+    sigma = jnp.where(finite(image)[:, None], thin_svd(_finite_or_zero(image)).sigma, jnp.nan)
+    passes = jnp.ones(products.count, jnp.int32)
+    err = jnp.where(jnp.isnan(sigma[:, :k]), jnp.nan, rounding_error(sigma, k, tol))
+    return Findings(Estimate(block, sigma, err, passes), jnp.zeros(products.count, bool))
 
 
 def _where(chosen: Bool[Array, " n"], these: Estimate, others: Estimate) -> Estimate:
@@ -163,7 +175,7 @@ def _round(
     improved = thin_svd(back)
     # What a Krylov space holds beyond the block is not outside of it, even if it has not settled.
     outside = ritz.sigma[:, min(2 * b, ritz.sigma.shape[1]) - 1, None]
-    err = _error(residual, sigma, outside, improved.sigma, k, tol)
+    err = _error(residual, sigma, outside, improved.sigma, k, tol, power=blocks == 1)
     # A matrix that is not finite has no spectrum, and must not spoil what is known of it.
     nan = jnp.float32(jnp.nan)
     return Estimate(
@@ -204,15 +216,21 @@ def _error(
     sigma: Float[Array, "n b"],
     k: int,
     tol: float,
+    *,
+    power: bool,
 ) -> Float[Array, "n k"]:
     """`3 r^2 / (2 sigma (sigma - sigma_b))`, relative: the Kato-Temple bound with what the block does not hold.
 
-    Where values lie too close for it, the residual itself is the bound (Weyl).
+    That is of the Ritz value. In a round of power iteration the product that gave the residual also takes away all
+    but `sigma_b^2 / (sigma (sigma + sigma_b))` of its error. Where values lie too close for the bound, the residual
+    itself is one (Weyl).
     """
     reference = _reference(sigma, k, tol)
     gap = jnp.maximum((ritz[:, :k] - outside) / reference, _EPS)
     share = residual[:, :k] / reference
-    return jnp.minimum(1.5 * share**2 / gap, share) + rounding_error(sigma, k, tol)
+    ratio = outside / jnp.where(ritz[:, :k] > 0, ritz[:, :k], 1.0)
+    left = jnp.minimum(ratio**2 / (1 + ratio), 0.5) if power else 1.0
+    return jnp.minimum(1.5 * left * share**2 / gap, share) + rounding_error(sigma, k, tol)
 
 
 def _finite_or_zero(block: Array) -> Array:

@@ -13,6 +13,7 @@ from mupwd.diagnostics.matrices import Group, Layout, groups_of
 from mupwd.diagnostics.observation import Observation, observation
 from mupwd.diagnostics.products import Products
 from mupwd.diagnostics.sharding import replicating
+from mupwd.diagnostics.thin import one_by_one
 from mupwd.family.models import parameters_of
 from mupwd.paths import named_leaves
 from mupwd.plan import Plan
@@ -103,7 +104,7 @@ def _exact(array: jax.Array, *, layout: Layout, k: int, tol: float) -> Observati
         usable = jnp.isfinite(largest)
         scale = jnp.where(usable & (largest > 0), largest, 1.0)
         safe = jnp.where(usable[:, None, None], matrices / scale[:, None, None], 0.0)
-        sigma = jnp.linalg.svd(safe, compute_uv=False) * scale[:, None]
+        sigma = one_by_one(partial(jnp.linalg.svd, compute_uv=False), safe) * scale[:, None]
         sigma = jnp.where(usable[:, None], sigma, jnp.nan)
         fro = scale * jnp.sqrt(jnp.sum((sigma / scale[:, None]) ** 2, axis=1))
         err = rounding_error(sigma, k, tol)

@@ -6,6 +6,7 @@ dropped, where a Cholesky factor would be NaN.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -17,7 +18,20 @@ if TYPE_CHECKING:
 
 # Below this share of a block's largest direction, the eigenvalues of its Gram matrix are lost in rounding errors.
 _CUT = 2e-3
-_NOISE = 1e-5  # a part of a unit vector that is no more than rounding errors
+_NOISE = 2e-6  # a share of a block's largest column that is no more than rounding errors
+
+
+def one_by_one(decompose: Callable[[Array], Any], matrices: Float[Array, "n b b"]) -> Any:
+    """A decomposition of each matrix, on CPU one after the other.
+
+    jaxlib deals a batch of LAPACK calls to its pool of threads and waits inside of the pool: two batches at a time
+    can wait for each other for ever (seen with jaxlib 0.10.2, on two cores).
+    """
+    if len(matrices) == 1:
+        return jax.tree.map(lambda x: x[None], decompose(matrices[0]))
+    return lax.platform_dependent(
+        matrices, cpu=lambda batch: lax.map(decompose, batch), default=jax.vmap(decompose)
+    )
 
 
 class ThinSVD(NamedTuple):
@@ -52,60 +66,68 @@ def unit_columns(block: Float[Array, "n r b"]) -> Float[Array, "n r b"]:
     return block / jnp.where(size > 0, size, 1.0)[:, None]
 
 
-def basis_of(block: Float[Array, "n r b"]) -> Float[Array, "n r b"]:
-    """Orthonormal columns that span the block, but for directions below `_CUT` of its largest one.
-
-    Those come first, as zero columns.
-    """
+def _largest_directions(block: Float[Array, "n r b"]) -> Float[Array, "n r b"]:
+    """Orthonormal columns for the directions above `_CUT` of a block's largest; zero columns come first."""
     largest = jnp.max(jnp.abs(block), axis=(1, 2))
     block = block / jnp.where(largest > 0, largest, 1.0)[:, None, None]
-    values, vectors = jnp.linalg.eigh(transposed_times(block, block), symmetrize_input=True)
+    values, vectors = one_by_one(jnp.linalg.eigh, transposed_times(block, block))
     kept = (values > _CUT**2 * values[:, -1:]) & (values > 0)
     scale = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
     basis = times(block, vectors * scale[:, None])
+
     # A small direction is orthogonal to a large one only up to their ratio, squared, in rounding errors.
-    for _ in range(2):
-        basis = 1.5 * basis - 0.5 * times(basis, transposed_times(basis, basis))
+    def polished(_: Any, basis: Array) -> Array:
+        return 1.5 * basis - 0.5 * times(basis, transposed_times(basis, basis))
+
+    # Loops, here and below, not copies of the code: it is compiled several times for each group of matrices.
+    return lax.fori_loop(0, 2, polished, basis)
+
+
+def orthonormal(block: Float[Array, "n r b"], against: Float[Array, "n r c"] | None = None) -> Array:
+    """An orthonormal basis of what a block's columns add to an orthonormal block; the rest are zero columns.
+
+    First its large directions, then those that they left out, down to rounding errors. Zero columns come first
+    where there is nothing to do in the second part.
+    """
+    noise = _NOISE * jnp.max(lengths(block), axis=1)
+
+    def unfinished(state: tuple[Array, Array]) -> Array:
+        stage, basis = state
+        return (stage < 2) & jnp.any(_null(basis))
+
+    def stage_of(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        stage, basis = state
+        rest = block
+        for _ in range(2):  # once leaves what rounding errors of the large columns put into the small ones
+            for known in (basis,) if against is None else (against, basis):
+                rest = rest - times(known, transposed_times(known, rest))
+        rest = jnp.where((lengths(rest) > noise[:, None])[:, None], rest, 0.0)
+        # Turned round, because its own zero columns come first, where the basis has room.
+        fresh = _largest_directions(rest)
+        fresh = jnp.where(stage == 0, fresh, fresh[:, :, ::-1])
+        return stage + 1, jnp.where(_null(basis)[:, None], fresh, basis)
+
+    _, basis = lax.while_loop(unfinished, stage_of, (jnp.int32(0), jnp.zeros_like(block)))
     return basis
+
+
+def _null(basis: Float[Array, "n r b"]) -> Bool[Array, "n b"]:
+    return jnp.sum(basis * basis, axis=1) < 0.5
 
 
 def thin_svd(block: Float[Array, "n r b"]) -> ThinSVD:
     """Singular value decomposition of a thin block; columns of `left` of null directions are zero."""
-    basis = basis_of(block)
-    # Null columns come first. What they left out may still be far above rounding errors: a second basis, of the
-    # rest, stands in for them, turned round because its own null columns come first as well.
-    null = jnp.sum(basis * basis, axis=1) < 0.5
-
-    def completed() -> Array:
-        return jnp.where(null[:, None], orthonormal(block, basis)[:, :, ::-1], basis)
-
-    basis = lax.cond(jnp.any(null), completed, lambda: basis)
     largest = jnp.max(jnp.abs(block), axis=(1, 2))
     scale = jnp.where(largest > 0, largest, 1.0)
-    small = transposed_times(basis, block / scale[:, None, None])
-    inner, sigma, right = jnp.linalg.svd(small)
+    block = block / scale[:, None, None]
+    basis = orthonormal(block)
+    inner, sigma, right = one_by_one(jnp.linalg.svd, transposed_times(basis, block))
     return ThinSVD(times(basis, inner), sigma * scale[:, None], right.swapaxes(1, 2))
-
-
-def orthonormal(block: Float[Array, "n r b"], against: Float[Array, "n r c"]) -> Array:
-    """An orthonormal basis of what a block adds to an orthonormal one (whose columns may be zero).
-
-    Null directions come first, as zero columns. Twice: once leaves an error of epsilon times the condition number.
-    """
-
-    def once(_: Any, block: Array) -> Array:
-        block = unit_columns(block)
-        rest = block - times(against, transposed_times(against, block))
-        # What is left of a column that adds nothing is rounding errors, which no second pass makes orthogonal.
-        return basis_of(jnp.where(lengths(rest)[:, None] > _NOISE, rest, 0.0))
-
-    # A loop, not two copies of the code: it is compiled once per group of matrices.
-    return lax.fori_loop(0, 2, once, block)
 
 
 def reseeded(block: Float[Array, "n r b"], key: Array) -> Float[Array, "n r b"]:
     """The block with random directions in the place of its zero columns, which must be its last ones."""
-    dead = jnp.sum(block * block, axis=1) < 0.5
+    dead = _null(block)
 
     def seed() -> Array:
         fresh = jnp.where(dead[:, None], jax.random.normal(key, block.shape, jnp.float32), 0.0)

@@ -94,7 +94,7 @@ def track_spectrum(
       tol: relative error.
       updates: follow the singular values of the updates as well. They turn faster than the weights: expect more
         passes.
-      audit_every: steps between cold searches for directions that were missed; a multiple of `every`.
+      audit_every: steps between cold searches for directions that were missed.
       learning_rate: as given to the optimizer: the base's number, or schedule from the step. With
         `weight_decay`, for the decay timescale.
       weight_decay: the base's, per unit of learning rate (coupled).
@@ -125,11 +125,6 @@ def track_spectrum(
     for name, value in (("every", every), ("audit_every", audit_every)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a positive integer, a number of steps; got {value!r}")
-    if audit_every % every:
-        raise ValueError(
-            f"audit_every={audit_every} must be a multiple of every={every}: an audit is a part of an observation"
-        )
-
     follow_updates = updates
 
     def init(params: Any) -> Any:
@@ -156,10 +151,17 @@ def track_spectrum(
         weights, steps = named_leaves(params), named_leaves(updates)
         groups = groups_of(plan, params)
         decay = _decay_per_step(learning_rate, weight_decay, state.step)
-        audit = (state.step > 0) & (state.step % audit_every == 0)
+        # The first observation in each interval of that many steps, but for the very first, which is cold.
+        audit = (state.step > 0) & (state.step % audit_every < every)
         key = jax.random.fold_in(jax.random.key(SEED), state.step)
 
-        def observe(weights: Mapping[str, Array], steps: Mapping[str, Array], old: SpectrumState) -> Any:
+        def observe(
+            weights: Mapping[str, Array],
+            steps: Mapping[str, Array],
+            old: SpectrumState,
+            now: tuple[Array, Array, Array],
+        ) -> Any:
+            decay, audit, key = now
             following = lambda leaves, was: _observed(groups, leaves, was, audit, key, k=k, tol=tol)  # noqa: E731
             found = following(weights, old.weights)
             moved = None if old.updates is None else following(steps, old.updates)
@@ -177,10 +179,11 @@ def track_spectrum(
         state = lax.cond(
             state.step % every == 0,
             replicating(observe, weights),
-            lambda weights, steps, old: old,
+            lambda weights, steps, old, now: old,
             {path: weights[path] for path in matrices},
             {path: steps[path] for path in matrices},
             state,
+            (decay, audit, key),
         )
         return updates, state._replace(step=optax.safe_increment(state.step))
 
