@@ -1,5 +1,6 @@
 """A LLaMA of 405B parameters, planned from shapes alone."""
 
+import gc
 import math
 
 import jax
@@ -24,11 +25,13 @@ ENDS = {"embedding", "norm/scale", "readout/kernel"}
 
 @pytest.fixture(scope="module")
 def plans():
+    gc.collect()  # what earlier tests left must not go in the meantime
     arrays = len(jax.live_arrays())
     made = {}
     for name, scan in (("unrolled", False), ("scanned", True)):
         family = proxy_family(ProxyConfig(**LLAMA_405B, scan=scan), base=BASE)
         made[name] = family.plan(WIDTH)
+    gc.collect()
     assert len(jax.live_arrays()) == arrays
     return made
 
