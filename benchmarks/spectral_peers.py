@@ -122,7 +122,7 @@ def _lobpcg(matrix: Matrix, start: jax.Array, other: jax.Array, effort: int) -> 
 
 
 def _matfree(matrix: Matrix, start: jax.Array, other: jax.Array, effort: int) -> jax.Array:
-    from matfree import decomp, eig
+    from matfree import decomp, eig  # pyright: ignore[reportMissingImports]
 
     depth = min(effort, matrix.short)
     # It takes a single vector: the sum holds all that are known.
