@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
+from jax import lax
 
 from mupwd.diagnostics.matrices import Layout
 
@@ -45,8 +46,11 @@ def geometry(layout: Layout, weights: Array, updates: Array, decay_per_step: Arr
     u = updates.reshape(layout.sizes).astype(jnp.float32)
     size_w, size_u = (jnp.max(jnp.abs(x), axis=axes, keepdims=True) for x in (w, u))
     scale_w, scale_u = (jnp.where(size > 0, size, 1.0) for size in (size_w, size_u))
-    w, u = w / scale_w, u / scale_u
-    mean_w, mean_u, mean_both = (jnp.mean(x, axis=axes).reshape(-1) for x in (w * w, u * u, w * u))
+    # Behind a barrier the scaled arrays of the mixed term are other ones than those of the squares: shared, they
+    # would be written to memory instead of being summed on the way.
+    again_w, again_u = lax.optimization_barrier((scale_w, scale_u))
+    terms = ((w / scale_w) ** 2, (u / scale_u) ** 2, (w / again_w) * (u / again_u))
+    mean_w, mean_u, mean_both = (jnp.mean(x, axis=axes).reshape(-1) for x in terms)
     scale_w, scale_u = scale_w.reshape(-1), scale_u.reshape(-1)
     weight_rms, update_rms = scale_w * jnp.sqrt(mean_w), scale_u * jnp.sqrt(mean_u)
     # The step in units of the weights, cut into what lies along them and what turns them. Both from sums over
