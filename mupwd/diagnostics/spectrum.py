@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from mupwd.diagnostics.thin import one_by_one
 from mupwd.family.models import parameters_of
 from mupwd.paths import named_leaves
 from mupwd.plan import Plan
+
+Found = TypeVar("Found")
 
 MAX_PASSES = 120  # of a cold start
 SEED = 0
@@ -81,11 +83,11 @@ def check_arguments(k: int, tol: float) -> None:
         )
 
 
-def by_path(group: Group, found: Observation) -> dict[str, Observation]:
-    """Cuts the observation of a group into one for each of its parameters."""
+def by_path(group: Group, found: Found) -> dict[str, Found]:
+    """Cuts what was found of a group's matrices, arrays `[n, ...]`, into one for each of its parameters."""
     count = group.layout.count
 
-    def part(index: int) -> Observation:
+    def part(index: int) -> Found:
         chosen = slice(index * count, (index + 1) * count)
         stacked = jax.tree.map(lambda leaf: leaf[chosen], found)
         return stacked if group.layout.copies else jax.tree.map(lambda leaf: leaf[0], stacked)
