@@ -44,8 +44,8 @@ command goes on where it stopped, and one with more --seeds, or other --widths, 
 examples:
   mupwd check
   mupwd check --recipe sp                                   what a failure looks like
-  mupwd check --steady --recipe mup --out runs/steady_mup
-  mupwd check --fit --widths 32,64,128,256 --out runs/fit
+  mupwd check --steady --recipe "fitted(0.5)" --out runs/constant    constant decay of the matrices
+  mupwd check --fit --widths 48,96,192,384 --out runs/fit
   mupwd check my_project.model:build --base 256 --loss my_project.model:loss --batch my_project.data:batch
   mupwd check my_project.model:build --base 256 --widths 256,512,1024 --steady --train my_project.model:train \\
     --learning_rate 3e-3 --weight_decay 0.5
@@ -72,17 +72,23 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--steady", action="store_true", help="the steady state, instead of coordinates")
     which.add_argument("--fit", action="store_true", help="the exponent of the decay rule")
-    parser.add_argument("--recipe", default="mupwd", help="mupwd, mup, mup_linear, sp, ... (default: mupwd)")
-    parser.add_argument("--base", type=int, metavar="N", help="the width that was tuned (proxy: 32)")
     parser.add_argument(
-        "--widths", help="three or more, A,B,C (default: 1, 2 and 4 × base; proxy: coordinates 64,128,256)"
+        "--recipe", default="mupwd", help="mupwd, mup, mup_linear, sp, 'fitted(0.8)', ... (default: mupwd)"
+    )
+    parser.add_argument(
+        "--base", type=int, metavar="N", help="the tuned width (proxy: 32 for coordinates, else 48)"
+    )
+    parser.add_argument(
+        "--widths",
+        help="three or more, A,B,C (default: 1, 2 and 4 × base; of the proxy 64,128,256 for coordinates, else "
+        "48,64,96,128,192)",
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="per width (default: coordinates 4, else 3)")
     parser.add_argument(
         "--learning_rate",
         type=float,
         metavar="X",
-        help="the base's (proxy: 2^-10 for coordinates, else 2^-8)",
+        help="the base's (proxy: 2^-10 for coordinates, else 2^-9)",
     )
     parser.add_argument(
         "--weight_decay", type=float, metavar="X", help="the base's, coupled (proxy: 2; coordinates: 0)"

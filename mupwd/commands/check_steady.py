@@ -26,8 +26,10 @@ from mupwd.transfer.steady import SteadyCheck, check_widths, judge_steady_state,
 from mupwd.transfer.steady_state import SteadyRun, steps_needed
 
 _WARMUP = 20
-# Of the proxy: matrices of size about 1 in a steady state after a few hundred steps; see docs/steady.md.
-_LEARNING_RATE, _WEIGHT_DECAY = 2**-8, 2.0
+# Of the proxy: matrices of size about 1 in a steady state after some 1,500 steps, at widths from which on the first
+# layer's gains no longer depend on the width; see docs/steady.md.
+_BASE, _WIDTHS = 48, (48, 64, 96, 128, 192)
+_LEARNING_RATE, _WEIGHT_DECAY = 2**-9, 2.0
 _PROXY = {
     "layers": 2,
     "batch_size": 8,
@@ -54,8 +56,8 @@ class _Model(NamedTuple):
 def run_steady(args: argparse.Namespace) -> str:
     """Runs the trials that are missing, prints, writes, and returns the verdict."""
     start = time.monotonic()
-    base = args.base or 32
-    widths = widths_of(args, (base, 2 * base, 4 * base))
+    base = args.base or _BASE
+    widths = widths_of(args, _WIDTHS if args.base is None else (base, 2 * base, 4 * base))
     seeds = tuple(range(args.seeds or 3))
     check_widths(widths, seeds)
     model = _own(args) if args.model else _proxy(args, base, widths)

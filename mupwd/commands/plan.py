@@ -73,7 +73,9 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("--learning_rate", type=float, metavar="X", help="tuned at the base")
     parser.add_argument("--weight_decay", type=float, metavar="X", help="tuned at the base, coupled")
-    parser.add_argument("--recipe", default="mupwd", help="mupwd, mup, mup_linear, sp, ... (default: mupwd)")
+    parser.add_argument(
+        "--recipe", default="mupwd", help="mupwd, mup, mup_linear, sp, 'fitted(0.8)', ... (default: mupwd)"
+    )
     parser.add_argument(
         "--form",
         choices=("folded", "forward"),

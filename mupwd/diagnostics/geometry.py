@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
+_SMALL = 1e-12  # the squares of entries of this size keep all that float32 has to say of them
+
+
 class Geometry(NamedTuple):
     """The update of one parameter's matrices in one step; fields have an axis of copies where it is a stack.
 
@@ -44,19 +47,16 @@ def geometry(layout: Layout, weights: Array, updates: Array, decay_per_step: Arr
     axes = tuple(axis for axis in range(len(layout.sizes)) if axis not in layout.copies)
     w = weights.reshape(layout.sizes).astype(jnp.float32)
     u = updates.reshape(layout.sizes).astype(jnp.float32)
-    size_w, size_u = (jnp.max(jnp.abs(x), axis=axes, keepdims=True) for x in (w, u))
-    scale_w, scale_u = (jnp.where(size > 0, size, 1.0) for size in (size_w, size_u))
-    # Behind a barrier the scaled arrays of the mixed term are other ones than those of the squares: shared, they
-    # would be written to memory instead of being summed on the way.
-    again_w, again_u = lax.optimization_barrier((scale_w, scale_u))
-    terms = ((w / scale_w) ** 2, (u / scale_u) ** 2, (w / again_w) * (u / again_u))
-    mean_w, mean_u, mean_both = (jnp.mean(x, axis=axes).reshape(-1) for x in terms)
-    scale_w, scale_u = scale_w.reshape(-1), scale_u.reshape(-1)
-    weight_rms, update_rms = scale_w * jnp.sqrt(mean_w), scale_u * jnp.sqrt(mean_u)
+    plain = _moments(w, u, axes)
+    # To read both arrays once is most of what this costs: they are read again only where a square may have
+    # vanished or overflowed.
+    safe = [(square > _SMALL**2) & (square < 1 / _SMALL**2) for square in plain[:2]]
+    weight_rms, update_rms, cosine = lax.cond(
+        jnp.all(safe[0] & safe[1]), lambda: _sizes(*plain), lambda: _scaled_sizes(w, u, axes)
+    )
     # The step in units of the weights, cut into what lies along them and what turns them. Both from sums over
     # the matrices: the difference of two nearly equal directions would be lost in rounding.
     ratio = update_rms / weight_rms
-    cosine = mean_both / jnp.sqrt(mean_w * mean_u)
     along = 1 + ratio * cosine
     across = ratio * jnp.sqrt(jnp.maximum(1 - cosine**2, 0.0))
     return Geometry(
@@ -66,3 +66,22 @@ def geometry(layout: Layout, weights: Array, updates: Array, decay_per_step: Arr
         angle=jnp.where(update_rms > 0, jnp.arctan2(across, along), 0.0),
         decay_timescale=jnp.broadcast_to(1 / decay_per_step, weight_rms.shape),
     )
+
+
+def _moments(w: Array, u: Array, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """Means of `w^2`, `u^2` and `w u` of each matrix."""
+    square_w, square_u, both = (jnp.mean(x, axis=axes).reshape(-1) for x in (w * w, u * u, w * u))
+    return square_w, square_u, both
+
+
+def _sizes(square_w: Array, square_u: Array, both: Array) -> tuple[Array, Array, Array]:
+    """Root mean squares, and the cosine between weights and updates."""
+    return jnp.sqrt(square_w), jnp.sqrt(square_u), both / jnp.sqrt(square_w * square_u)
+
+
+def _scaled_sizes(w: Array, u: Array, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """The same from arrays whose largest entries are 1."""
+    size_w, size_u = (jnp.max(jnp.abs(x), axis=axes, keepdims=True) for x in (w, u))
+    scale_w, scale_u = (jnp.where(size > 0, size, 1.0) for size in (size_w, size_u))
+    weight_rms, update_rms, cosine = _sizes(*_moments(w / scale_w, u / scale_u, axes))
+    return weight_rms * scale_w.reshape(-1), update_rms * scale_u.reshape(-1), cosine

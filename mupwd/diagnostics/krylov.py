@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 GUARD = 8  # columns beyond the k that are asked for
 _WARM_ROUNDS = 3
-_BLOCKS = 3  # of a restart
+_BLOCKS = 4  # of a restart
 ROUNDING = 16  # epsilons that a value loses in products and Gram matrices
 _EPS = float(jnp.finfo(jnp.float32).eps)
 

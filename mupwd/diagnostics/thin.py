@@ -97,10 +97,18 @@ def orthonormal(block: Float[Array, "n r b"], against: Float[Array, "n r c"] | N
 
     def stage_of(state: tuple[Array, Array]) -> tuple[Array, Array]:
         stage, basis = state
-        rest = block
-        for _ in range(2):  # once leaves what rounding errors of the large columns put into the small ones
-            for known in (basis,) if against is None else (against, basis):
-                rest = rest - times(known, transposed_times(known, rest))
+
+        def without_known() -> Array:
+            rest = block
+            for _ in range(
+                2
+            ):  # once leaves what rounding errors of the large columns put into the small ones
+                for known in (basis,) if against is None else (against, basis):
+                    rest = rest - times(known, transposed_times(known, rest))
+            return rest
+
+        nothing_known = (stage == 0) & (against is None)
+        rest = lax.cond(nothing_known, lambda: block, without_known)
         rest = jnp.where((lengths(rest) > noise[:, None])[:, None], rest, 0.0)
         # Turned round, because its own zero columns come first, where the basis has room.
         fresh = _largest_directions(rest)

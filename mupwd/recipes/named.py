@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import math
@@ -15,7 +16,7 @@ def get(recipe: str | Recipe) -> Recipe:
     """Returns the recipe of that name; a `Recipe` is returned as it is.
 
     Args:
-      recipe: one of `names()`, or a recipe.
+      recipe: one of `names()`, "fitted(e)" with what `fitted` takes, or a recipe.
 
     Raises:
       ValueError: no recipe has that name.
@@ -24,14 +25,18 @@ def get(recipe: str | Recipe) -> Recipe:
     Example:
       >>> get("mupwd").matrix.wd.formula
       'm_in^0.5'
+      >>> get("fitted(1.0)").matrix.wd.formula
+      'm_in'
     """
     if isinstance(recipe, Recipe):
         return recipe
     if not isinstance(recipe, str):
         raise TypeError(f"recipe must be a name or a mupwd.recipes.Recipe, not {type(recipe).__name__}")
+    if match := re.fullmatch(r"fitted\((.*)\)", recipe, re.DOTALL):
+        return fitted(_exponents_of(match[1]))
     if recipe not in _RECIPES:
         near = difflib.get_close_matches(recipe, _RECIPES, n=1, cutoff=0.0)[0]
-        hint = " fitted is a function: pass recipe=mupwd.recipes.fitted(e)." if "fit" in recipe else ""
+        hint = " The fitted one is named with its exponent: 'fitted(0.8)'." if "fit" in recipe else ""
         raise ValueError(
             f"no recipe is named {recipe!r}; did you mean {near!r}?{hint} There are: {', '.join(_RECIPES)}"
         )
@@ -81,7 +86,7 @@ def fitted(e: float | Mapping[str, float]) -> Recipe:
             raise ValueError(f"fitted() needs finite exponents, got {exponent!r}{where}")
         try:
             re.compile(pattern)
-        except re.error as error:
+        except (re.error, TypeError) as error:
             raise ValueError(f"fitted(): {pattern!r} is not a regular expression: {error}") from error
     mupwd = _RECIPES["mupwd"]
     if isinstance(e, Mapping):
@@ -97,6 +102,17 @@ def fitted(e: float | Mapping[str, float]) -> Recipe:
         matrix=dataclasses.replace(mupwd.matrix, wd=wd),
         narrow=dataclasses.replace(mupwd.narrow, wd=wd),
     )
+
+
+def _exponents_of(text: str) -> float | dict[str, float]:
+    """What stands in the parentheses of a fitted recipe's name."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(
+            f"recipe 'fitted({text})': expected an exponent, 'fitted(0.8)', or one for each path pattern, "
+            """'fitted({".*/mlp/.*": 0.9, ".*/attention/.*": 0.8})'"""
+        ) from error
 
 
 def _decay_exponent(e: float) -> float:

@@ -13,7 +13,14 @@ from mupwd.diagnostics.powers import Exponent, PowerFit, fit_powers
 from mupwd.family import Family
 from mupwd.plan import Plan
 from mupwd.recipes import Recipe, fitted
-from mupwd.transfer.steady import Train, check_widths, compared, enough_steps, steady_plans
+from mupwd.transfer.steady import (
+    Train,
+    check_widths,
+    compared,
+    decay_power,
+    enough_steps,
+    steady_plans,
+)
 from mupwd.transfer.steady_state import SteadyPoint, SteadyRun, sigma_points
 
 Judgement = Literal["holds", "fails", "undecided"]
@@ -49,6 +56,9 @@ class ModuleExponent:
       name: path of the parameters, with "*" for the layers.
       free: `sigma ∝ lr**a * wd**b * ratio**e` with all three free; lr and wd are the parameters' own.
       imposed: the same with a = 1/2 and b = -1/2.
+      run: `sigma ∝ LR**a * WD**b * ratio**slope` with the base's learning rate and decay: how sigma moves with
+        the width under the rule that the trials ran under.
+      run_decay: the power of the width ratio that the weight decay of the trials followed.
       learning_rate: whether a is 1/2: "holds" where its interval lies inside ± 1/8 of it, "fails" where wholly
         outside.
       weight_decay: likewise b and -1/2.
@@ -58,6 +68,8 @@ class ModuleExponent:
     name: str
     free: PowerFit | None
     imposed: PowerFit | None
+    run: PowerFit | None
+    run_decay: float
     learning_rate: Judgement
     weight_decay: Judgement
     note: str = ""
@@ -77,15 +89,21 @@ class ModuleExponent:
     def decay(self) -> Exponent | None:
         """The power of the width ratio that the weight decay must follow for an invariant sigma, if lr ∝ 1/m.
 
-        `2e - 1`, from `-a + b * p + e = 0`; where ± 1/2 fail, `(a - e) / b`, without an interval.
+        `2e - 1`, from `-a + b * p + e = 0`. Where ± 1/2 fail, `run_decay - slope / b`: as far from the decay of the
+        trials as their slope asks for, by the b that was measured; without an interval where b may be 0.
         """
-        if self.e is None or self.free is None:
+        if self.e is None or self.run is None:
             return None
         if self.theory_holds:
             interval = self.e.interval and (2 * self.e.interval[0] - 1, 2 * self.e.interval[1] - 1)
             return Exponent(2 * self.e.value - 1, interval)
-        a, b = (self.free.exponents[name].value for name in _THEORY)
-        return Exponent((a - self.e.value) / b if b else math.nan, None)
+        slope, b = self.run.exponents["ratio"], self.run.exponents["weight_decay"]
+        value = self.run_decay - slope.value / b.value if b.value else math.nan
+        if b.half_width >= abs(b.value):
+            return Exponent(value, None)
+        # To first order; the two are independent, as the star's decays lie evenly about those of the widths.
+        half = math.hypot(slope.half_width / b.value, slope.value * b.half_width / b.value**2)
+        return Exponent(value, (value - half, value + half) if math.isfinite(half) else None)
 
     @property
     def supports(self) -> tuple[str, ...] | None:
@@ -247,15 +265,20 @@ def _module(name: str, points: Sequence[SteadyPoint], level: float) -> ModuleExp
     bad = [str(one.run) for one in points if not (math.isfinite(one.value) and one.value > 0)]
     if bad:
         note = f"sigma is not a finite number above 0 in {len(bad)} of {len(points)} trials, such as {bad[0]}"
-        return ModuleExponent(name, None, None, "undecided", "undecided", note)
-    columns = {
+        return ModuleExponent(name, None, None, None, math.nan, "undecided", "undecided", note)
+    ratio, values = [one.ratio for one in points], [one.value for one in points]
+    own = {
         "learning_rate": [one.learning_rate for one in points],
         "weight_decay": [one.weight_decay for one in points],
-        "ratio": [one.ratio for one in points],
+        "ratio": ratio,
     }
-    values = [one.value for one in points]
+    base = {
+        "learning_rate": [one.run.learning_rate for one in points],
+        "weight_decay": [one.run.weight_decay for one in points],
+        "ratio": ratio,
+    }
     try:
-        free = fit_powers(columns, values, level)
+        free = fit_powers(own, values, level)
     except ValueError as error:
         raise ValueError(
             f"exponent: {error}. Needed: three widths, and at one of them two more learning rates and decays"
@@ -264,8 +287,10 @@ def _module(name: str, points: Sequence[SteadyPoint], level: float) -> ModuleExp
         column: _JUDGEMENTS[compared(free.exponents[column].interval, theory, TOLERANCE)]
         for column, theory in _THEORY.items()
     }
-    imposed = fit_powers(columns, values, level, known=_THEORY)
-    return ModuleExponent(name, free, imposed, judged["learning_rate"], judged["weight_decay"])
+    imposed, run = fit_powers(own, values, level, known=_THEORY), fit_powers(base, values, level)
+    return ModuleExponent(
+        name, free, imposed, run, decay_power(points), judged["learning_rate"], judged["weight_decay"]
+    )
 
 
 def pattern(name: str) -> str:

@@ -286,10 +286,11 @@ def enough_steps(points: Iterable[SteadyPoint]) -> dict[int, int]:
 
 
 def decay_power(points: Sequence[SteadyPoint]) -> float:
-    """Returns the power of the width ratio that the plans' weight decay follows, from base to widest."""
+    """Returns the power of the width ratio that the plans' weight decay follows, from narrowest to widest."""
     low = min(points, key=lambda point: point.ratio)
     high = max(points, key=lambda point: point.ratio)
-    return math.log(high.weight_decay / low.weight_decay) / math.log(high.ratio / low.ratio)
+    grows = (high.weight_decay / high.run.weight_decay) / (low.weight_decay / low.run.weight_decay)
+    return math.log(grows) / math.log(high.ratio / low.ratio)
 
 
 def _advice(fit: PowerFit, slope: float, tolerance: float, seeds: int) -> tuple[int | None, int | None]:

@@ -116,6 +116,12 @@ def test_a_mapping_gives_each_path_its_own_decay():
     assert recipe.rule("input", "layers/0/mlp/table").wd is None
 
 
+@pytest.mark.parametrize("e", [0.5, 0.771, -0.25, {r"layers/\d+/mlp/.*": 0.9, ".*'k'.*": 0.75}])
+def test_a_fitted_recipe_is_found_by_its_name(e):
+    recipe = recipes.fitted(e)
+    assert recipes.get(recipe.name) == recipe
+
+
 @pytest.mark.parametrize(
     ("e", "message"),
     [
@@ -137,7 +143,14 @@ def test_what_fitted_refuses(e, message):
     [
         ("muwpd", "no recipe is named 'muwpd'; did you mean 'mupwd'"),
         ("completedp", "did you mean 'completed_p'"),
-        ("fitted", r"pass recipe=mupwd\.recipes\.fitted\(e\)"),
+        ("fitted", r"named with its exponent: 'fitted\(0\.8\)'"),
+        ("fitted(x)", r"recipe 'fitted\(x\)': expected an exponent"),
+        ("fitted(__import__('os'))", "expected an exponent"),
+        ("fitted(" + 1000 * "[", "no recipe is named"),
+        ("fitted(" + 1000 * "[" + ")", "expected an exponent"),
+        ("fitted(nan)", "expected an exponent"),
+        ("fitted('0.75')", "finite exponents, got '0.75'"),
+        ("fitted({1: 0.75})", "1 is not a regular expression"),
         ("", "There are: mupwd, mup, mup_linear, completep, completed_p, sp"),
     ],
 )

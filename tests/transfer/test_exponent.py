@@ -83,6 +83,19 @@ def test_other_powers_of_learning_rate_and_decay_are_found_and_not_imposed(resid
     assert "does not follow sqrt(lr / wd)" in str(found)
 
 
+def test_where_the_square_roots_fail_the_decay_still_comes_with_an_interval(residual):
+    a, b, e = 0.1, -0.3, 0.35
+    held = []
+    for seed in range(60):
+        seeds = (3 * seed, 3 * seed + 1, 3 * seed + 2)
+        for one in fit(residual, trials(residual, a=a, b=b, e=e, noise=0.02), seeds=seeds).modules:
+            assert not one.theory_holds
+            low, high = one.decay.interval
+            held.append(low <= (a - e) / b <= high)
+            assert one.decay.value == pytest.approx((low + high) / 2)
+    assert 0.90 <= np.mean(held) <= 0.99
+
+
 def test_any_recipe_will_do_for_the_trials(residual):
     found = fit_exponent(
         trials(residual, e=0.8), residual, {**HYPERPARAMETERS, "steps": 9000}, recipe="mup", widths=WIDTHS
