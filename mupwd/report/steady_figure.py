@@ -60,9 +60,9 @@ def write_steady_figure(
 
 
 def write_exponent_figure(file: Path, fit: ExponentFit) -> None:
-    """Draws each kind of layer's exponent e with its interval, beside the decay rules of the literature.
+    """Draws the decay rule that each kind of layer asks for, with its interval, beside those of the literature.
 
-    With ± 1/2 imposed on learning rate and decay; hollow where the trials contradict that.
+    Hollow where sigma did not follow `sqrt(lr / wd)`, so that the rule comes from the measured powers.
 
     Args:
       file: .png, .svg or .pdf.
@@ -76,20 +76,20 @@ def write_exponent_figure(file: Path, fit: ExponentFit) -> None:
     figure = Figure(figsize=(8, 1.6 + 0.35 * len(fit.modules)), layout="constrained", dpi=150)
     axis = figure.subplots()
     for name, power in RULES.items():
-        axis.axvline((power + 1) / 2, color="0.6", linewidth=1, linestyle="--")
+        axis.axvline(power, color="0.6", linewidth=1, linestyle="--")
         axis.annotate(
-            f"wd {name}", ((power + 1) / 2, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom",
+            f"{name} ({power:g})", (power, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom",
             fontsize=8, color="0.35",
         )  # fmt: skip
     for index, one in enumerate(fit.modules):
-        if one.imposed is None:
+        decay = one.decay
+        if decay is None:
             continue
-        e = one.imposed.exponents["ratio"]
-        low, high = e.interval or (e.value, e.value)
+        low, high = decay.interval or (decay.value, decay.value)
         axis.errorbar(
-            e.value,
+            decay.value,
             index,
-            xerr=[[e.value - low], [high - e.value]],
+            xerr=[[decay.value - low], [high - decay.value]],
             fmt="o",
             color=COLOURS[2],
             markerfacecolor=COLOURS[2] if one.theory_holds else "white",
@@ -98,7 +98,8 @@ def write_exponent_figure(file: Path, fit: ExponentFit) -> None:
     axis.set_yticks(range(len(fit.modules)), [one.name for one in fit.modules], fontsize=8)
     axis.invert_yaxis()
     axis.set_xlabel(
-        "e in sigma ∝ sqrt(lr / wd) · m^e" + ("" if fit.modules else " (the runs were too short)")
+        "p of the weight decay m^p that keeps sigma the same at all widths"
+        + ("" if fit.modules else " (the runs were too short)")
     )
     axis.spines[["top", "right"]].set_visible(False)
     _save(figure, file)
