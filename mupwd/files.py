@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from pathlib import Path
 
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
-def write_atomically(file: str | os.PathLike[str], content: str | bytes) -> None:
+
+def write_atomically(file: str | os.PathLike[str], content: str | bytes, *, new: bool = False) -> None:
     """Writes a file such that a reader, or a kill at any moment, sees the old content or all of the new.
 
     Args:
       file: where to; its folder must exist.
       content: text (as UTF-8) or bytes.
+      new: the file must not exist yet; of several processes that write it at the same time, one succeeds.
 
     Raises:
+      FileExistsError: it exists, and was to be new.
       OSError: the folder is missing, read-only or full; whatever was there before is still there.
 
     Example:
@@ -35,10 +40,28 @@ def write_atomically(file: str | os.PathLike[str], content: str | bytes) -> None
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        if new:
+            _link(temporary, path)
+        else:
+            os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError) and error.errno is not None:
             error.filename, error.filename2 = os.fspath(file), None  # not the temporary's name
         raise
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Gives a file its name, unless that is taken."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without links, such as a mounted bucket: nothing there is both exclusive and whole.
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path)) from None
+        os.replace(temporary, path)
+    else:
+        os.unlink(temporary)

@@ -80,7 +80,8 @@ def run_steady(args: argparse.Namespace) -> str:
     processes = processes_at_a_time(args.processes)
     decided = {"study": "check", **model.identity}
     opening = _opening(args, given, points, seeds, processes)
-    results = run_in_directory(FixedStudy(tuple(trials)), out, model.runner, decided, opening, processes)
+    ran = run_in_directory(FixedStudy(tuple(trials)), out, model.runner, decided, opening, processes)
+    results = ran.complete()
     files, verdict = _judged(
         args.fit, _runs(results), plans, out, {**given, "widths": widths, "seeds": seeds}
     )

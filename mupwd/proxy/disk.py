@@ -52,15 +52,17 @@ def _full_disk(error: BaseException | None) -> int | None:
     return None
 
 
-def write_atomic(path: Path, text: str) -> None:
+def write_atomic(path: Path, text: str, *, new: bool = False) -> None:
     """Writes a text file so that a reader, or a kill at any moment, finds the old version or the new one.
 
     Args:
       path: the file; its directory exists.
       text: the new contents.
+      new: it must not exist yet.
 
     Raises:
+      FileExistsError: it exists, and was to be new.
       OSError: it could not be written; a full disk is said so.
     """
     with explain_full_disk(path, path.name):
-        write_atomically(path, text)
+        write_atomically(path, text, new=new)

@@ -1,4 +1,4 @@
-"""Runs a study in a directory of its own: what it is, its trials, and one process that works on it."""
+"""Runs a study in a directory of its own: what it is, its trials, and the processes that work on it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import jax
 from rich.console import Console
 
 from mupwd.proxy.manifest import environment, open_manifest, read_manifest
-from mupwd.sweep.drive import run_study
+from mupwd.sweep.claims import Claims
+from mupwd.sweep.drive import Ran, run_study
 from mupwd.sweep.fixed import Wanted
 from mupwd.sweep.local import LocalExecutor, Runner
 from mupwd.sweep.progress import SweepProgress
 from mupwd.sweep.store import Store
-from mupwd.sweep.trial import Result
 
 _MOST_PROCESSES = 8
 
@@ -29,8 +29,9 @@ def run_in_directory(
     opening: str,
     processes: int,
     console: Console | None = None,
-) -> list[Result]:
-    """Runs what is missing; the same call goes on where an earlier one was stopped.
+    retries: int = 0,
+) -> Ran:
+    """Runs what is missing; the same call goes on where an earlier one was stopped, or shares the work of one.
 
     Args:
       study: says which trials.
@@ -40,23 +41,27 @@ def run_in_directory(
       opening: told before the first trial.
       processes: that run trials at the same time.
       console: for the opening; stdout by default. Progress and notices go to stderr.
+      retries: how often a trial that fails is tried again.
 
     Raises:
       ValueError: the directory holds another study.
-      SweepError: a trial failed, or another process runs in the directory.
       OSError: a result could not be written.
     """
     errors = Console(stderr=True)
     if open_manifest(directory, decided):
         _notice_changes(directory, errors)
     (console or Console()).print(opening, soft_wrap=True, highlight=False)
-    store = Store(directory, lambda text: errors.print(f"notice: {text}", soft_wrap=True, highlight=False))
+
+    def notify(text: str) -> None:
+        errors.print(f"notice: {text}", soft_wrap=True, highlight=False)
+
+    store = Store(directory, notify)
     with (
-        store.lock(),
-        LocalExecutor(runner, processes) as executor,
+        Claims(directory, notify) as claims,
+        LocalExecutor(runner, processes, store.folder) as executor,
         SweepProgress(errors, study.expected(), processes) as progress,
     ):
-        return run_study(study, store, executor, progress)
+        return run_study(study, store, claims, executor, progress, retries)
 
 
 def processes_at_a_time(given: int | None) -> int:

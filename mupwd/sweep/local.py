@@ -10,12 +10,12 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
-from mupwd.sweep.errors import TrialError
 from mupwd.sweep.trial import LOSS, Metrics, Result, Train, Trial
 
 
@@ -29,8 +29,8 @@ class Measurement(NamedTuple):
 class Runner(Protocol):
     """What runs trials; picklable, for other processes."""
 
-    def run(self, trials: Sequence[Trial]) -> list[Metrics]:
-        """Runs a group of trials and returns their metrics in the same order."""
+    def run(self, trials: Sequence[Trial], folders: Sequence[Path | None]) -> list[Metrics]:
+        """Runs a group of trials, each with a folder for what it writes; returns their metrics in the same order."""
         ...
 
     def measure(self, trial: Trial, most: int) -> Measurement:
@@ -48,13 +48,16 @@ class OneByOne:
     def __init__(self, train: Train):
         self._train = train
 
-    def run(self, trials: Sequence[Trial]) -> list[Metrics]:
+    def run(self, trials: Sequence[Trial], folders: Sequence[Path | None]) -> list[Metrics]:
         """Runs each trial and returns their metrics.
 
         Raises:
           ValueError: the held-out loss is not among them.
         """
-        return [_plain(self._train(one.width, one.hyperparameters, one.seed, None)) for one in trials]
+        return [
+            _plain(self._train(one.width, one.hyperparameters, one.seed, folder))
+            for one, folder in zip(trials, folders, strict=True)
+        ]
 
     def measure(self, trial: Trial, most: int) -> Measurement:
         """Takes trials as long as they come: nothing is known of the model."""
@@ -70,11 +73,19 @@ def _plain(metrics: Mapping[str, Any]) -> Metrics:
     return {name: one if isinstance(one, str | int) else float(one) for name, one in metrics.items()}
 
 
+class Failed(NamedTuple):
+    """A group of trials that raised, or whose process ended; and the traceback, or what became of the process."""
+
+    trials: Sequence[Trial]
+    error: str
+
+
 class _Task(NamedTuple):
     """Trials to run, or, where `most` is given, one to measure with up to so many in one program."""
 
     trials: Sequence[Trial]
     most: int | None
+    folders: Sequence[Path | None]
 
 
 class _Worker(NamedTuple):
@@ -92,15 +103,16 @@ class LocalExecutor:
     Args:
       runner: runs a group.
       processes: 1 runs in this process; more start as many others.
+      folder: the folder for what a trial writes; None: nothing is written.
 
     Raises:
       ValueError: fewer than one process.
     """
 
-    def __init__(self, runner: Runner, processes: int = 1):
+    def __init__(self, runner: Runner, processes: int = 1, folder: Callable[[Trial], Path] | None = None):
         if processes < 1:
             raise ValueError(f"processes must be at least 1, got {processes}")
-        self._runner, self.processes = runner, processes
+        self._runner, self.processes, self._folder = runner, processes, folder
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> LocalExecutor:
@@ -116,102 +128,134 @@ class LocalExecutor:
             worker.connection.close()
         self._workers.clear()
 
-    def run(self, groups: Sequence[Sequence[Trial]]) -> Iterator[list[Result]]:
-        """Yields the results of each group as it finishes, in any order.
+    def run(
+        self, groups: Sequence[Sequence[Trial]], claim: Callable[[Trial], bool] = lambda _: True
+    ) -> Iterator[list[Result] | Failed]:
+        """Yields the results of each group as it finishes, in any order, or how it failed.
 
         Args:
           groups: trials that run together; the first ones are started first.
-
-        Raises:
-          TrialError: a group raised, or its process ended; results of finished groups have been yielded.
+          claim: asked just before a trial starts; one that it refuses is left out.
         """
-        for _, results in self._do([_Task(group, None) for group in groups]):
-            yield results
+        tasks = [
+            _Task(group, None, [self._folder and self._folder(one) for one in group]) for group in groups
+        ]
+        for _, outcome in self._do(tasks, claim):
+            yield outcome
 
     def measure(self, trials: Sequence[Trial], most: int) -> dict[str, Measurement]:
-        """Returns `{trial id: how trials like it are best run}`.
+        """Returns `{trial id: how trials like it are best run}`; without those that failed.
 
         Args:
           trials: one of each kind.
           most: trials in one program.
-
-        Raises:
-          TrialError: as in `run`.
         """
-        return {task.trials[0].id: one for task, one in self._do([_Task([trial], most) for trial in trials])}
+        tasks = [_Task([trial], most, [None]) for trial in trials]
+        return {
+            task.trials[0].id: one
+            for task, one in self._do(tasks, lambda _: True)
+            if not isinstance(one, Failed)
+        }
 
-    def _do(self, tasks: Sequence[_Task]) -> Iterator[tuple[_Task, Any]]:
+    def _do(self, tasks: Sequence[_Task], claim: Callable[[Trial], bool]) -> Iterator[tuple[_Task, Any]]:
+        waiting = list(tasks)
         if self.processes == 1:
-            for task in tasks:
-                try:
-                    yield task, _done(self._runner, task)
-                except Exception as error:
-                    raise TrialError(f"a trial failed ({task.trials[0]}): {error}") from error
+            while waiting:
+                task = _claimed(waiting.pop(0), claim)
+                if task is not None:
+                    yield task, _outcome(self._runner, task)
             return
         self._start()
-        waiting = list(tasks)
         running: dict[Connection, _Task] = {}
         for worker in self._workers:
-            self._give(worker, waiting, running)
+            self._give(worker, waiting, running, claim)
         while running:
             for connection in wait(list(running)):
-                worker = next(one for one in self._workers if one.connection is connection)
-                task = running.pop(worker.connection)
-                answer = _received(worker.connection, task)
-                self._give(worker, waiting, running)
+                index = next(i for i, one in enumerate(self._workers) if one.connection is connection)
+                task = running.pop(self._workers[index].connection)
+                answer = _received(self._workers[index])
+                if answer is None:
+                    answer = Failed(task.trials, self._ended(index))
+                self._give(self._workers[index], waiting, running, claim)
                 yield task, answer
 
-    def _give(self, worker: _Worker, waiting: list[_Task], running: dict[Connection, _Task]) -> None:
+    def _give(
+        self,
+        worker: _Worker,
+        waiting: list[_Task],
+        running: dict[Connection, _Task],
+        claim: Callable[[Trial], bool],
+    ) -> None:
         """Sends a worker the first task of a kind that it has compiled, else of one that no worker has."""
-        if not waiting:
-            return
         known = {kind for one in self._workers for kind in one.kinds}
 
         def rank(task: _Task) -> int:
             kind = task.trials[0].kind
             return 0 if kind in worker.kinds else 1 if kind not in known else 2
 
-        task = min(waiting, key=rank)
-        waiting.remove(task)
-        worker.kinds.add(task.trials[0].kind)
-        running[worker.connection] = task
-        worker.connection.send(task)
+        while waiting:
+            first = min(waiting, key=rank)
+            waiting.remove(first)
+            task = _claimed(first, claim)
+            if task is not None:
+                worker.kinds.add(task.trials[0].kind)
+                running[worker.connection] = task
+                # A worker that ended while it was idle is noticed when its answer is waited for.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    worker.connection.send(task)
+                return
+
+    def _ended(self, index: int) -> str:
+        """Starts another worker in the place of one that ended; returns what became of it."""
+        worker = self._workers[index]
+        worker.process.join()
+        worker.connection.close()
+        code = worker.process.exitcode
+        self._workers[index] = self._worker(index)
+        how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
+        memory = "; killed perhaps for want of memory: try fewer processes" if code == -signal.SIGKILL else ""
+        return f"the process that ran it ended {how}{memory}"
 
     def _start(self) -> None:
-        if self._workers:
-            return
+        if not self._workers:
+            self._workers = [self._worker(index) for index in range(self.processes)]
+
+    def _worker(self, index: int) -> _Worker:
         # Not fork: JAX runs threads in this process.
         context = multiprocessing.get_context("spawn")
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        for index in range(self.processes):
-            ours, theirs = context.Pipe()
-            core = cores[index % len(cores)] if cores else None
-            process = context.Process(target=_work, args=(theirs, self._runner, core), daemon=True)
-            process.start()
-            theirs.close()
-            self._workers.append(_Worker(process, ours, set()))
+        ours, theirs = context.Pipe()
+        core = cores[index % len(cores)] if cores else None
+        process = context.Process(target=_work, args=(theirs, self._runner, core), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours, set())
 
 
-def _received(connection: Connection, task: _Task) -> Any:
+def _claimed(task: _Task, claim: Callable[[Trial], bool]) -> _Task | None:
+    """The part of a task that is ours to run."""
+    kept = [pair for pair in zip(task.trials, task.folders, strict=True) if claim(pair[0])]
+    return _Task([one for one, _ in kept], task.most, [folder for _, folder in kept]) if kept else None
+
+
+def _received(worker: _Worker) -> Any:
+    """What a worker answers; None where it ended instead."""
     try:
-        answer = connection.recv()
+        return worker.connection.recv()
     except (EOFError, ConnectionResetError):
-        raise TrialError(
-            f"the process that ran a trial ended ({task.trials[0]}): it was killed, perhaps for want of memory; "
-            "finished trials are kept, run the same command to go on, with fewer processes if memory is short"
-        ) from None
-    if isinstance(answer, str):
-        raise TrialError(f"a trial failed ({task.trials[0]}):\n{answer}")
-    return answer
+        return None
 
 
-def _done(runner: Runner, task: _Task) -> Measurement | list[Result]:
-    if task.most is not None:
-        return runner.measure(task.trials[0], task.most)
-    start = time.monotonic()
-    metrics = runner.run(task.trials)
-    seconds = round((time.monotonic() - start) / len(task.trials), 3)
-    return [Result(trial, one, seconds) for trial, one in zip(task.trials, metrics, strict=True)]
+def _outcome(runner: Runner, task: _Task) -> Measurement | list[Result] | Failed:
+    try:
+        if task.most is not None:
+            return runner.measure(task.trials[0], task.most)
+        start = time.monotonic()
+        metrics = runner.run(task.trials, task.folders)
+        seconds = round((time.monotonic() - start) / len(task.trials), 3)
+        return [Result(trial, one, seconds) for trial, one in zip(task.trials, metrics, strict=True)]
+    except Exception:
+        return Failed(task.trials, traceback.format_exc())
 
 
 def _work(connection: Connection, runner: Runner, core: int | None) -> None:
@@ -224,11 +268,7 @@ def _work(connection: Connection, runner: Runner, core: int | None) -> None:
         os.sched_setaffinity(0, {core})
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            task = connection.recv()
-            try:
-                connection.send(_done(runner, task))
-            except Exception:
-                connection.send(traceback.format_exc())
+            connection.send(_outcome(runner, connection.recv()))
 
 
 def _end_with_parent() -> None:

@@ -80,6 +80,10 @@ class SweepProgress:
         self._ran[width].append(seconds)
         self._show(what)
 
+    def waiting(self, trials: int) -> None:
+        """Says that other processes run what is left."""
+        self._show(f"other processes run the last {trials}")
+
     def complete(self) -> None:
         """Says that no trial is left."""
         self._expected = dict(self._done)

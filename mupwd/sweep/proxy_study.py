@@ -35,7 +35,7 @@ def run_proxy_study(
     Raises:
       ValueError: a hyperparameter is out of range, or the directory holds another study.
       CorpusError: the corpus cannot be read.
-      SweepError: a trial failed, or another process runs in the directory.
+      SweepError: a trial failed.
       OSError: a result could not be written.
     """
     processes = processes_at_a_time(processes)
@@ -55,7 +55,8 @@ def run_proxy_study(
     }
     runner = ProxyTrials(default_cache_directory() / "jax")
     opening = _opening(study, text, processes)
-    return study, run_in_directory(study, directory, runner, decided, opening, processes, console)
+    ran = run_in_directory(study, directory, runner, decided, opening, processes, console)
+    return study, ran.complete()
 
 
 def _read(study: Study) -> Corpus:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mupwd.proxy.metrics_log import FILE_NAME, MetricsLog
 from mupwd.proxy.program import Hyper
 from mupwd.proxy.trainer import Trainer
 from mupwd.proxy.trial import train, trainer_for
@@ -38,19 +39,23 @@ class ProxyTrials:
     def __init__(self, cache_directory: Path | None = None):
         self._cache_directory = cache_directory
 
-    def run(self, trials: Sequence[Trial]) -> list[Metrics]:
+    def run(self, trials: Sequence[Trial], folders: Sequence[Path | None]) -> list[Metrics]:
         """Returns each trial's metrics.
 
         Args:
           trials: of one width, with equal hyperparameters but for learning rate and decay.
+          folders: for each trial's metrics log; None: none is written.
         """
         self._set_cache()
         trainer = _trainer(trials[0])
         if any(_trainer(trial) is not trainer for trial in trials):
             raise ValueError("trials that run together may differ in learning rate, decay and seed only")
         if len(trials) == 1 or not _can_run_together(trainer):
-            return [train(one.width, one.hyperparameters, one.seed, None) for one in trials]
-        return _run_together(trainer, trials)
+            return [
+                train(one.width, one.hyperparameters, one.seed, folder)
+                for one, folder in zip(trials, folders, strict=True)
+            ]
+        return _run_together(trainer, trials, folders)
 
     def measure(self, trial: Trial, most: int) -> Measurement:
         """Times some steps of one trial, then of 4, 16, ... in one program, as long as that pays.
@@ -122,20 +127,37 @@ def _hypers(trials: Sequence[Trial]) -> Hyper:
     )
 
 
-def _run_together(trainer: Trainer, trials: Sequence[Trial]) -> list[Metrics]:
+def _run_together(trainer: Trainer, trials: Sequence[Trial], folders: Sequence[Path | None]) -> list[Metrics]:
     compiled, hypers, steps = _compiled(trainer, True), _hypers(trials), trainer.train.steps
     state = compiled.init(hypers)
-    losses = []
+    seen: list[dict[str, jax.Array]] = []
     for start in range(0, steps, trainer.program.segment_steps):
         count = min(trainer.program.segment_steps, steps - start)
         state, metrics = compiled.segment(state, hypers, trainer.tokens, np.int32(count))
-        losses.append(metrics["train/loss"][:, :count])
+        seen.append({name: values[:, :count] for name, values in metrics.items()})
     evaluations = np.asarray(compiled.evaluate(state.params, trainer.evaluation_batches))
+    # [trials, steps]
+    curves = {name: np.concatenate([one[name] for one in seen], axis=1) for name in seen[0]}
     highest = trainer.train.diverged_factor * math.log(trainer.proxy.vocab_size)
-    return [
-        _metrics(curve, float(evaluation), highest)
-        for curve, evaluation in zip(np.concatenate(losses, axis=1), evaluations, strict=True)
-    ]
+    found = []
+    for index, folder in enumerate(folders):
+        found.append(_metrics(curves["train/loss"][index], float(evaluations[index]), highest))
+        if folder is not None:
+            _write_log(folder, {name: curve[index] for name, curve in curves.items()}, trainer, found[-1])
+    return found
+
+
+def _write_log(folder: Path, curves: dict[str, np.ndarray], trainer: Trainer, found: Metrics) -> None:
+    """The log that the trial would have written had it run alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    last = int(found["step"])
+    with MetricsLog(folder / FILE_NAME, keep_until=0) as log:
+        every = trainer.program.segment_steps
+        for step in sorted({*range(every, last, every), last}):
+            record = {name: float(curve[step - 1]) for name, curve in curves.items()}
+            if step == last and found["status"] == "finished":
+                record[LOSS] = float(found[LOSS])
+            log.write(step, record)
 
 
 def _metrics(losses: np.ndarray, evaluation: float, highest: float) -> Metrics:

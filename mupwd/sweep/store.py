@@ -3,60 +3,56 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
+import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mupwd.proxy.disk import write_atomic
-from mupwd.sweep.errors import StoreBusyError
 from mupwd.sweep.trial import Result, Trial
 
-_DIRECTORY = "trials"
-_LOCK = ".lock"
+_SECONDS_OF_A_WRITE = 3600.0  # no file of this size is written for longer
+_RESULT = re.compile(r"[0-9a-f]+\.json")
 
 
 class Store:
-    """The results of a sweep: `directory/trials/<id>.json`.
+    """The results and failures of a sweep, for any number of processes at the same time.
+
+        directory/trials/<id>.json   a result; written once
+        directory/trials/<id>/       what the trial itself wrote: its metrics log
+        directory/failed/<id>.json   the errors of a trial that failed, one per attempt
 
     Args:
       directory: of the sweep; created where it does not exist.
-      notify: called with a line of text when a damaged result is set aside.
+      notify: called with a line of text when a damaged file is set aside.
     """
 
     def __init__(self, directory: Path, notify: Callable[[str], None]):
-        self.directory = directory / _DIRECTORY
+        self.directory, self._failed = directory / "trials", directory / "failed"
         self._notify = notify
-        self.directory.mkdir(parents=True, exist_ok=True)
-
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the directory for this process; the system lets go of it when the process ends, however it
-        ends.
-
-        Raises:
-          StoreBusyError: another process holds it.
-        """
-        with open(self.directory / _LOCK, "w", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StoreBusyError(
-                    f"another process is running trials in {self.directory.parent}; wait for it, end it, or give "
-                    "another directory"
-                ) from None
-            # Half-written files of a killed process; nobody else writes while the lock is held.
-            for left in self.directory.glob(".*.json.*"):
-                left.unlink()
-            yield
+        for folder in (self.directory, self._failed):
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(folder)
 
     def path(self, trial: Trial) -> Path:
         """Returns the file that holds the trial's result."""
         return self.directory / f"{trial.id}.json"
 
+    def folder(self, trial: Trial) -> Path:
+        """Returns the directory for what the trial itself writes."""
+        return self.directory / trial.id
+
     def count(self) -> int:
         """Returns how many results there are, of whatever study."""
-        return sum(1 for _ in self.directory.glob("*.json"))
+        return sum(1 for _ in self._files())
+
+    def results(self) -> Iterator[Result]:
+        """Yields all results, of whatever study; damaged ones are set aside."""
+        for path in sorted(self._files()):
+            result = self._read(path)
+            if result is not None:
+                yield result
 
     def get(self, trial: Trial) -> Result | None:
         """Returns the trial's result, or None where it has none.
@@ -66,20 +62,7 @@ class Store:
         Args:
           trial: to look for.
         """
-        path = self.path(trial)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        except UnicodeDecodeError as error:
-            return self._set_aside(path, str(error))
-        try:
-            result = Result.from_json(json.loads(text))
-        except (ValueError, TypeError) as error:
-            return self._set_aside(path, str(error))
-        if result.trial.id != trial.id:
-            return self._set_aside(path, f"it holds the trial {result.trial.id}")
-        return result
+        return self._read(self.path(trial))
 
     def put(self, result: Result) -> None:
         """Records a result.
@@ -92,13 +75,70 @@ class Store:
           OSError: it could not be written; a full disk is said so.
         """
         path = self.path(result.trial)
-        if path.exists():
-            raise FileExistsError(f"{path} exists already: a finished trial is not run again")
-        write_atomic(path, json.dumps(result.as_json(), indent=1, sort_keys=True) + "\n")
+        try:
+            write_atomic(path, json.dumps(result.as_json(), indent=1, sort_keys=True) + "\n", new=True)
+        except FileExistsError:
+            raise FileExistsError(f"{path} exists already: a finished trial is not run again") from None
+
+    def failures(self, trial: Trial) -> list[str]:
+        """Returns the error of every attempt at a trial that failed.
+
+        Args:
+          trial: to look for.
+        """
+        path = self._failed / f"{trial.id}.json"
+        try:
+            attempts = json.loads(path.read_text(encoding="utf-8"))["attempts"]
+            return [str(one["error"]) for one in attempts]
+        except FileNotFoundError:
+            return []
+        except (ValueError, TypeError, KeyError) as error:
+            self._set_aside(path, f"{type(error).__name__}: {error}")
+            return []
+
+    def put_failure(self, trial: Trial, error: str) -> list[str]:
+        """Records that an attempt failed; returns the errors of all attempts.
+
+        Args:
+          trial: claimed by this process.
+          error: a traceback, or what became of the process.
+
+        Raises:
+          OSError: it could not be written.
+        """
+        errors = [*self.failures(trial), error]
+        content = {"id": trial.id, **trial.as_json(), "attempts": [{"error": one} for one in errors]}
+        write_atomic(self._failed / f"{trial.id}.json", json.dumps(content, indent=1, sort_keys=True) + "\n")
+        return errors
+
+    def _files(self) -> Iterator[Path]:
+        return (path for path in self.directory.iterdir() if _RESULT.fullmatch(path.name))
+
+    def _read(self, path: Path) -> Result | None:
+        try:
+            result = Result.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, RecursionError) as error:
+            return self._set_aside(path, str(error))
+        if result.trial.id != path.stem:
+            return self._set_aside(path, f"it holds the trial {result.trial.id}")
+        return result
 
     def _set_aside(self, path: Path, why: str) -> None:
         number = 0
         while (aside := path.with_suffix(f".damaged{number}")).exists():
             number += 1
-        path.rename(aside)
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return  # another process was quicker
         self._notify(f"{path.name} is damaged ({why}); set aside as {aside.name}, the trial runs again")
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Half-written files of processes that were killed."""
+    for left in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _SECONDS_OF_A_WRITE:
+                left.unlink()

@@ -1,6 +1,7 @@
 """A study to its end, and past kills."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +11,15 @@ import pytest
 from helpers.synthetic import train
 from rich.console import Console
 
+from mupwd.sweep.claims import Claims
 from mupwd.sweep.drive import run_study
+from mupwd.sweep.errors import TrialError
+from mupwd.sweep.fixed import FixedStudy
 from mupwd.sweep.local import LocalExecutor, Measurement, OneByOne
 from mupwd.sweep.progress import SweepProgress
 from mupwd.sweep.store import Store
 from mupwd.sweep.study import Study
+from mupwd.sweep.trial import Trial
 
 STUDY = Study(
     widths=(32, 64),
@@ -32,7 +37,7 @@ class Groups(OneByOne):
         super().__init__(train)
         self.sizes = []
 
-    def run(self, trials):
+    def run(self, trials, folders):
         self.sizes.append(len(trials))
         rest = [
             {k: v for k, v in t.hyperparameters.items() if k not in ("learning_rate", "weight_decay")}
@@ -40,22 +45,27 @@ class Groups(OneByOne):
         ]
         assert all(one == rest[0] for one in rest)
         assert len({trial.width for trial in trials}) == 1
-        return super().run(trials)
+        return super().run(trials, folders)
 
     def measure(self, trial, most):
         return Measurement(min(4, most), 0.01)
 
 
 def drive(directory, runner=None, processes=1):
+    ran, store = attempt(directory, runner, processes)
+    return ran.complete(), store
+
+
+def attempt(directory, runner=None, processes=1, study=STUDY, retries=0, notify=lambda text: None):
     console = Console(file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-    store = Store(directory, lambda text: None)
+    store = Store(directory, notify)
     with (
         console.file,
-        store.lock(),
-        LocalExecutor(runner or OneByOne(train), processes) as executor,
-        SweepProgress(console, STUDY.expected(), processes) as progress,
+        Claims(directory, notify, patience=5.0) as claims,
+        LocalExecutor(runner or OneByOne(train), processes, store.folder) as executor,
+        SweepProgress(console, study.expected(), processes) as progress,
     ):
-        return run_study(STUDY, store, executor, progress), store
+        return run_study(study, store, claims, executor, progress, retries), store
 
 
 def test_runs_all_that_is_wanted_and_nothing_twice(tmp_path, monkeypatch):
@@ -153,3 +163,112 @@ def test_workers_end_with_a_killed_driver(tmp_path, script):
             break
         assert time.monotonic() < deadline, "a worker outlived its driver"
         time.sleep(0.05)
+
+
+def test_several_processes_share_the_work_and_record_each_trial_once(tmp_path, script):
+    log = tmp_path / "log"
+    environment = os.environ | {"SYNTHETIC_LOG": str(log), "SYNTHETIC_SECONDS": "0.05"}
+    processes = [
+        subprocess.Popen(script, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    counts = [int(process.communicate(timeout=300)[0]) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    lines = log.read_text().splitlines()
+    assert len(lines) == len(set(lines)) == counts[0] == counts[1]
+    assert not list((tmp_path / "sweep" / "claims").iterdir())
+
+
+def test_what_a_killed_process_had_claimed_is_run_by_the_one_that_lives_on(tmp_path, script):
+    environment = os.environ | {"SYNTHETIC_LOG": str(tmp_path / "log"), "SYNTHETIC_SECONDS": "0.1"}
+    first, second = (
+        subprocess.Popen(script, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    )
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "sweep" / "trials").glob("*.json"))) < 10:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    first.kill()
+    first.communicate()
+    out, _ = second.communicate(timeout=300)
+    uninterrupted, _ = drive(tmp_path / "other")
+    assert int(out) == len(uninterrupted) == len(list((tmp_path / "sweep" / "trials").glob("*.json")))
+
+
+TRIALS = tuple(
+    Trial(32, {"learning_rate": 2.0**-k, "weight_decay": 0.1, "recipe": "stays"}, 0) for k in range(3, 9)
+)
+
+
+class Fails(OneByOne):
+    """Fails at one learning rate: every time, or as often as a file has lines to spare."""
+
+    def __init__(self, how, spare=None):
+        super().__init__(train)
+        self.how, self.spare = how, spare
+
+    def run(self, trials, folders):
+        if any(one.hyperparameters["learning_rate"] == 2.0**-5 for one in trials) and self.again():
+            if self.how == "dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ArithmeticError("a trial that fails")
+        return super().run(trials, folders)
+
+    def again(self):
+        if self.spare is None:
+            return True
+        left = len(self.spare.read_text())
+        self.spare.write_text("." * (left - 1) if left else "")
+        return left > 0
+
+
+class FailsInGroups(Fails):
+    def measure(self, trial, most):
+        return Measurement(6, 0.01)
+
+
+@pytest.mark.parametrize(("how", "processes"), [("raises", 1), ("raises", 2), ("dies", 2)])
+def test_a_trial_that_fails_does_not_stop_the_others_and_is_recorded(tmp_path, how, processes):
+    ran, store = attempt(tmp_path, Fails(how), processes, FixedStudy(TRIALS), retries=2)
+    assert len(ran.results) == len(TRIALS) - 1
+    ((trial, error),) = ran.failed.items()
+    assert trial.hyperparameters["learning_rate"] == 2.0**-5
+    assert ("ended by signal 9 (SIGKILL); killed perhaps for want of memory" in error) == (how == "dies")
+    assert len(store.failures(trial)) == 3
+    with pytest.raises(TrialError, match=r"(?s)a trial failed \(stays, width 32.*finished ones are kept"):
+        ran.complete()
+    # Another start tries no more than it is told to, and one that is told to does.
+    assert len(attempt(tmp_path, Fails(how), processes, FixedStudy(TRIALS), retries=2)[0].failed) == 1
+    again, _ = attempt(tmp_path, OneByOne(train), processes, FixedStudy(TRIALS), retries=3)
+    assert len(again.results) == len(TRIALS)
+
+
+def test_a_trial_that_fails_once_is_tried_again(tmp_path):
+    (tmp_path / "spare").write_text(".")
+    ran, store = attempt(
+        tmp_path / "a", Fails("raises", tmp_path / "spare"), 1, FixedStudy(TRIALS), retries=1
+    )
+    assert len(ran.complete()) == len(TRIALS)
+    assert sum(len(store.failures(trial)) for trial in TRIALS) == 1
+
+
+def test_in_a_group_that_fails_only_the_one_to_blame_has_failed(tmp_path):
+    ran, store = attempt(tmp_path, FailsInGroups("raises"), 1, FixedStudy(TRIALS))
+    assert len(ran.results) == len(TRIALS) - 1
+    assert [len(store.failures(trial)) for trial in TRIALS] == [0, 0, 1, 0, 0, 0]
+
+
+def test_the_first_result_stands_where_a_process_slept_through_its_claim(tmp_path):
+    """Another process took the claim away, ran the trial and recorded it while this one was at it."""
+
+    class Overtaken(OneByOne):
+        def run(self, trials, folders):
+            shutil.rmtree(tmp_path / "claims")
+            (tmp_path / "claims").mkdir()
+            drive_one(tmp_path, trials[0])
+            return [{"eval/loss": 99.0} for _ in trials]
+
+    def drive_one(directory, trial):
+        return attempt(directory, study=FixedStudy((trial,)))
+
+    ran, _ = attempt(tmp_path, Overtaken(train), 1, FixedStudy(TRIALS[:1]))
+    assert ran.results[0].loss < 99.0

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from helpers.synthetic import train
 
-from mupwd.sweep.errors import TrialError
-from mupwd.sweep.local import LocalExecutor, OneByOne, _Task, _Worker
+from mupwd.sweep.local import Failed, LocalExecutor, OneByOne, _Task, _Worker
 from mupwd.sweep.trial import Trial
 
 
@@ -23,7 +22,7 @@ def trials(count, **values):
 class TellsWhere:
     """Returns as loss the process that ran the trial, and how many cores it may use."""
 
-    def run(self, trials):
+    def run(self, trials, folders):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         return [{"eval/loss": float(os.getpid()), "cores": cores} for _ in trials]
 
@@ -33,10 +32,10 @@ def test_a_process_keeps_to_the_kinds_that_it_has_compiled():
     executor = LocalExecutor(OneByOne(train), 2)
     executor._workers = [_Worker(None, connection, set()) for connection in ours]
     groups = [trials(3), trials(3, recipe="moves"), trials(3, steps=7)]
-    waiting = [_Task([trial], None) for group in groups for trial in group]
+    waiting = [_Task([trial], None, [None]) for group in groups for trial in group]
     taken = []
     for worker in (0, 1, 1, 1, 1, 0, 0, 0, 1):
-        executor._give(executor._workers[worker], waiting, {})
+        executor._give(executor._workers[worker], waiting, {}, lambda trial: True)
         (trial,) = theirs[worker].recv().trials
         taken.append(
             next(index for index, group in enumerate(groups) if trial.id in {one.id for one in group})
@@ -48,7 +47,7 @@ def test_a_process_keeps_to_the_kinds_that_it_has_compiled():
 
 
 class EndsItself:
-    def run(self, trials):
+    def run(self, trials, folders):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -74,20 +73,45 @@ def test_other_processes_have_one_core_each_and_live_on():
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_trial_that_raises_is_named(processes):
-    with (
-        LocalExecutor(OneByOne(train), processes) as executor,
-        pytest.raises(TrialError, match=r"(?s)stays, width 32, learning rate 0.0625.*a trial that fails"),
-    ):
-        list(executor.run([[trial] for trial in trials(2, fails=2.0**-4)]))
+def test_a_trial_that_raises_comes_back_with_its_traceback_and_the_rest_with_results(processes):
+    with LocalExecutor(OneByOne(train), processes) as executor:
+        outcomes = list(executor.run([[trial] for trial in trials(4, fails=2.0**-5)]))
+    (failed,) = (one for one in outcomes if isinstance(one, Failed))
+    assert failed.trials[0].hyperparameters["learning_rate"] == 2.0**-5
+    assert "Traceback" in failed.error
+    assert "ArithmeticError: a trial that fails" in failed.error
+    assert len(outcomes) == 4
 
 
-def test_a_process_that_is_killed_is_noticed():
-    with (
-        LocalExecutor(EndsItself(), 2) as executor,
-        pytest.raises(TrialError, match="killed, perhaps for want of memory; finished trials are kept"),
-    ):
-        list(executor.run([trials(1)]))
+def test_a_process_that_is_killed_is_noticed_and_replaced():
+    with LocalExecutor(EndsItself(), 2) as executor:
+        outcomes = list(executor.run([[trial] for trial in trials(3)]))
+    assert all(isinstance(one, Failed) for one in outcomes)
+    assert len(outcomes) == 3
+    assert "ended by signal 9 (SIGKILL)" in outcomes[0].error
+
+
+def test_a_trial_that_is_refused_is_left_out_and_the_rest_of_its_group_runs():
+    group = trials(4)
+    for processes in (1, 2):
+        with LocalExecutor(OneByOne(train), processes) as executor:
+            found = list(executor.run([group], lambda trial: trial is not group[1]))
+        assert [[one.trial.id for one in results] for results in found] == [
+            [group[0].id, group[2].id, group[3].id]
+        ]
+        with LocalExecutor(OneByOne(train), processes) as executor:
+            assert list(executor.run([group], lambda trial: False)) == []
+
+
+def test_a_trial_has_a_folder_of_its_own(tmp_path):
+    def writes(width, hyperparameters, seed, directory):
+        directory.mkdir()
+        (directory / "note").write_text(str(seed))
+        return {"eval/loss": 1.0}
+
+    with LocalExecutor(OneByOne(writes), 1, lambda trial: tmp_path / trial.id) as executor:
+        list(executor.run([trials(2)]))
+    assert {path.parent.name for path in tmp_path.glob("*/note")} == {trial.id for trial in trials(2)}
 
 
 def test_no_process_is_refused():
@@ -97,8 +121,10 @@ def test_no_process_is_refused():
 
 def test_metrics_without_the_held_out_loss_are_refused_and_arrays_become_numbers():
     trial = Trial(32, {"learning_rate": 0.1, "weight_decay": 0.1}, 0)
-    (metrics,) = OneByOne(lambda *_: {"eval/loss": np.float32(2.5), "status": "finished"}).run([trial])
+    (metrics,) = OneByOne(lambda *_: {"eval/loss": np.float32(2.5), "status": "finished"}).run(
+        [trial], [None]
+    )
     assert metrics == {"eval/loss": 2.5, "status": "finished"}
     assert type(metrics["eval/loss"]) is float
     with pytest.raises(ValueError, match="returned no 'eval/loss'; it returned loss"):
-        OneByOne(lambda *_: {"loss": 1.0}).run([trial])
+        OneByOne(lambda *_: {"loss": 1.0}).run([trial], [None])

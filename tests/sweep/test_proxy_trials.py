@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from mupwd.proxy.metrics_log import read_metrics
 from mupwd.sweep.proxy_trials import ProxyTrials
 from mupwd.sweep.trial import Trial
 
@@ -32,10 +33,18 @@ def trial(text, rate, seed=0, **values):
 
 
 @pytest.fixture(scope="module")
-def both(text):
+def folders(tmp_path_factory):
+    return [tmp_path_factory.mktemp(kind) for kind in ("together", "alone")]
+
+
+@pytest.fixture(scope="module")
+def both(text, folders):
     trials = [trial(text, 2.0**-7), trial(text, 2.0**-4), trial(text, 2.0**-7, seed=1), trial(text, 1e4)]
     runner = ProxyTrials()
-    return runner.run(trials), [runner.run([one])[0] for one in trials]
+    together, alone = folders
+    return runner.run(trials, [together / one.id for one in trials]), [
+        runner.run([one], [alone / one.id])[0] for one in trials
+    ]
 
 
 def test_together_as_alone(both):
@@ -48,6 +57,19 @@ def test_together_as_alone(both):
     assert len({metrics["eval/loss"] for metrics in together[:3]}) == 3
 
 
+def test_their_logs_are_those_of_single_runs(both, folders):
+    names = ("train/loss", "train/grad_norm", "train/learning_rate", "eval/loss")
+    logs = sorted(folders[0].iterdir())
+    assert len(logs) == 4
+    for log in logs:
+        together, alone = read_metrics(log), read_metrics(folders[1] / log.name)
+        assert [one["step"] for one in together] == [one["step"] for one in alone]
+        for one, other in zip(together, alone, strict=True):
+            assert one.keys() == other.keys() - {"train/tokens_per_second"}
+            for name in one.keys() & set(names):
+                assert one[name] == pytest.approx(other[name], rel=2e-3, nan_ok=True)
+
+
 def test_a_trial_that_diverges_is_a_result_and_leaves_the_others_alone(both):
     for metrics in (both[0][3], both[1][3]):
         assert metrics["status"] == "diverged"
@@ -57,7 +79,7 @@ def test_a_trial_that_diverges_is_a_result_and_leaves_the_others_alone(both):
 
 def test_trials_of_two_kinds_are_refused(text):
     with pytest.raises(ValueError, match="may differ in learning rate, decay and seed only"):
-        ProxyTrials().run([trial(text, 0.1), trial(text, 0.1, recipe="sp")])
+        ProxyTrials().run([trial(text, 0.1), trial(text, 0.1, recipe="sp")], [None, None])
 
 
 def test_measuring_stays_within_what_is_asked_for(text, monkeypatch):
@@ -71,4 +93,4 @@ def test_measuring_stays_within_what_is_asked_for(text, monkeypatch):
 
 def test_an_unknown_hyperparameter_is_named(text):
     with pytest.raises(ValueError, match="unknown hyperparameter 'layer'"):
-        ProxyTrials().run([trial(text, 0.1, layer=2)])
+        ProxyTrials().run([trial(text, 0.1, layer=2)], [None])

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from mupwd.sweep.errors import StoreBusyError
 from mupwd.sweep.store import Store
 from mupwd.sweep.trial import Result, Trial
 
@@ -74,38 +73,71 @@ def test_a_second_damaged_file_does_not_replace_the_first(store, notices):
     assert len(list(store.directory.glob("*.damaged*"))) == 2
 
 
-def test_half_written_files_of_a_killed_process_are_removed(store):
-    left = store.directory / f".{result().trial.id}.json.abc123"
-    left.write_text("{")
-    with store.lock():
-        assert not left.exists()
+def test_half_written_files_of_a_killed_process_are_removed_and_fresh_ones_left(tmp_path):
+    first = Store(tmp_path, print)
+    old, fresh = (first.directory / f".{name}.tmp" for name in ("old", "fresh"))
+    for left in (old, fresh):
+        left.write_text("{")
+    os.utime(old, (1e9, 1e9))
+    Store(tmp_path, print)
+    assert (old.exists(), fresh.exists()) == (False, True)
 
 
-def test_two_processes_do_not_share_a_directory(store):
-    holder = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys, time, pathlib; from mupwd.sweep.store import Store\n"
-            "with Store(pathlib.Path(sys.argv[1]), print).lock(): print('held', flush=True); time.sleep(60)",
-            str(store.directory.parent),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
+def test_of_many_processes_that_record_a_trial_one_succeeds(tmp_path):
+    code = (
+        "import sys, pathlib\n"
+        "from mupwd.sweep.store import Store\n"
+        "from mupwd.sweep.trial import Result, Trial\n"
+        "store = Store(pathlib.Path(sys.argv[1]), print)\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for seed in range(200):\n"
+        "    trial = Trial(32, {'learning_rate': 0.1, 'weight_decay': 0.2}, seed)\n"
+        "    try: store.put(Result(trial, {'eval/loss': float(sys.argv[2])}, 1.0)); print(seed)\n"
+        "    except FileExistsError: pass\n"
     )
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(StoreBusyError, match="another process is running trials in"), store.lock():
-            pass
-    finally:
-        holder.kill()
-        holder.wait()
-        assert holder.stdout is not None
-        holder.stdout.close()
-    # The system let go of it.
-    with store.lock():
-        pass
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path), str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    wrote = [set(writer.communicate(timeout=120)[0].split()) for writer in writers]
+    assert sum(map(len, wrote)) == 200
+    for one in Store(tmp_path, print).results():
+        assert str(one.trial.seed) in wrote[int(one.loss)]
+
+
+def test_results_are_listed_without_the_damaged_and_what_else_lies_there(store, notices):
+    for seed in range(3):
+        store.put(result(float(seed), seed))
+    store.path(result(seed=1).trial).write_text("{")
+    store.folder(result(seed=0).trial).mkdir()
+    (store.directory / ".half.tmp").write_text("{")
+    (store.directory / "notes.json").write_text("{}")
+    assert sorted(one.loss for one in store.results()) == [0.0, 2.0]
+    assert len(notices) == 1
+
+
+def test_failures_are_kept_one_after_the_other_and_damaged_ones_set_aside(store, notices):
+    trial = result().trial
+    assert store.failures(trial) == []
+    store.put_failure(trial, "first")
+    assert store.put_failure(trial, "second") == ["first", "second"]
+    assert store.failures(trial) == ["first", "second"]
+    (path,) = (store.directory.parent / "failed").glob("*.json")
+    path.write_text("{")
+    assert store.failures(trial) == []
+    assert "set aside" in notices[0]
 
 
 def test_a_full_disk_is_said_so(store, monkeypatch):
@@ -117,4 +149,4 @@ def test_a_full_disk_is_said_so(store, monkeypatch):
         store.put(result())
     monkeypatch.undo()
     assert store.get(result().trial) is None
-    assert not list(store.directory.glob(".*.json.*"))
+    assert not list(store.directory.glob(".*"))
