@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from absl.flags import argparse_flags
 
-from mupwd.commands import check, demo, plan
+from mupwd.commands import check, demo, plan, sweep
 
 _DESCRIPTION = """\
 Learning rates and weight decays that hold across widths, for JAX and optax.
@@ -20,6 +20,7 @@ examples:
   mupwd demo                     see it on real text, in minutes, on a CPU
   mupwd plan --preset llama --base 256 --width 4096 --learning_rate 3e-3 --weight_decay 0.1
   mupwd check                    does a model keep what the rule promises?
+  mupwd sweep runs/first         which learning rate and decay are best, and do they move with the width?
 
 'mupwd COMMAND --help' explains each command with examples."""
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for module in (demo, plan, check):
+    for module in (demo, plan, check, sweep):
         module.add_parser(commands)
     args = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     try:

@@ -19,6 +19,8 @@ _PLAN = {"recipe": "mupwd", "base": 32, "depth_ratio": 1.0, "batch_ratio": 1.0, 
 _PROXY = tuple(field.name for field in dataclasses.fields(ProxyConfig))
 _TRAIN = tuple(field.name for field in dataclasses.fields(TrainConfig))
 _CORPUS = {"corpus": "stdlib", "tokenizer": "bytes"}
+HYPERPARAMETERS = (*_TUNED, *_PLAN, *_CORPUS, *_PROXY, *_TRAIN)
+"""All names that a trial of the proxy knows."""
 
 
 def train(
@@ -67,7 +69,7 @@ def trainer_for(width: int, hyperparameters: Mapping[str, Any]) -> Trainer:
       ValueError, CorpusError: as in `train`.
     """
     given = dict(hyperparameters)
-    problem = unknown_names(given, [*_TUNED, *_PLAN, *_CORPUS, *_PROXY, *_TRAIN], "hyperparameter")
+    problem = unknown_names(given, HYPERPARAMETERS, "hyperparameter")
     if problem:
         raise ValueError(problem)
     missing = [name for name in _TUNED if name not in given]

@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mupwd.proxy import family
 from mupwd.proxy.manifest import read_manifest
-from mupwd.sweep.proxy_study import study_configs
-from mupwd.sweep.study import Study
+from mupwd.sweep.proxy_study import proxy_configs
 from mupwd.sweep.trial import Result
 
 
@@ -24,9 +23,10 @@ class Setting:
       model: in words.
       corpus: where the text came from.
       corpus_sha256: of its tokens; losses compare only where it is equal.
-      steps: optimizer steps of every trial.
+      steps: optimizer steps of every trial; of those at the target, where they grow with the width.
       tokens: in one step.
       seeds: that ran near the optima; the first one ran everywhere.
+      decay: "coupled" (per unit of learning rate) or "independent" (per step at the peak learning rate).
       matrix: `{recipe: (factor on the learning rate, factor on the decay)}` of a matrix at the target.
       trials: how many.
       trial_seconds: that all trials took together.
@@ -40,6 +40,7 @@ class Setting:
     steps: int
     tokens: int
     seeds: tuple[int, ...]
+    decay: str
     matrix: Mapping[str, tuple[float, float]]
     trials: int
     trial_seconds: float
@@ -50,8 +51,22 @@ class Setting:
         return dataclasses.asdict(self)
 
 
-def study_setting(study: Study, results: Sequence[Result], directory: Path, command: str) -> Setting:
-    """Describes how a study of the proxy was run.
+class Described(Protocol):
+    """What a study or a sweep of the proxy says of itself."""
+
+    @property
+    def base(self) -> int | None: ...
+    @property
+    def target(self) -> int: ...
+    @property
+    def recipes(self) -> tuple[str, ...]: ...
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
+    def given(self, width: int) -> Mapping[str, Any]: ...
+
+
+def study_setting(study: Described, results: Sequence[Result], directory: Path, command: str) -> Setting:
+    """Describes how a study or a sweep of the proxy was run.
 
     Args:
       study: as it was run.
@@ -64,7 +79,8 @@ def study_setting(study: Study, results: Sequence[Result], directory: Path, comm
       ValueError: it is damaged.
     """
     manifest = read_manifest(directory)
-    proxy, train = study_configs(study)
+    proxy, train = proxy_configs(study.given(study.target))
+    assert study.base is not None
     llamas = family(proxy, base=study.base)
     form = "forward" if proxy.tied else "folded"
     matrix = {}
@@ -80,6 +96,7 @@ def study_setting(study: Study, results: Sequence[Result], directory: Path, comm
         steps=train.steps,
         tokens=train.batch_size * train.sequence_length,
         seeds=study.seeds,
+        decay=train.decay,
         matrix=matrix,
         trials=len(results),
         trial_seconds=sum(result.seconds for result in results),

@@ -27,28 +27,31 @@ _WIDTH = 84
 _STYLES = {"good": "green", "bad": "red", "open": "yellow"}
 
 
-def print_scorecard(console: Console, scores: Mapping[str, RecipeScore], setting: Setting) -> None:
+def print_scorecard(console: Console, scores: Mapping[str, RecipeScore], setting: Setting | None) -> None:
     """Prints the optima per width, their drift and the regret of every recipe.
 
     Args:
       console: where to.
       scores: what `mupwd.transfer.scorecard` returns.
-      setting: how the trials were run.
+      setting: how the trials were run; None where that is not known of the model.
     """
+    unit = ("",) if setting is None else ()
     for score in scores.values():
         console.print()
         console.print(
             f"[bold]{escape(score.recipe)}[/bold]  {tuned_words(score)}", highlight=False, soft_wrap=True
         )
-        console.print(f"  {horizon_words(score, setting)}", highlight=False, soft_wrap=True)
+        if setting is not None:
+            console.print(f"  {horizon_words(score, setting)}", highlight=False, soft_wrap=True)
         console.print(_table(score), width=max(console.width, _WIDTH), crop=False)
-        for sentence in sentences(score):
+        for sentence in sentences(score, *unit):
             _print(console, sentence)
     console.print()
-    for sentence in comparison(scores):
+    for sentence in comparison(scores, *unit):
         _print(console, sentence)
     console.print(
-        "Losses are nats per token of held-out text, ± the noise of one trial; [low, high] are 95% intervals. The best "
+        f"Losses are {'eval/loss' if setting is None else 'nats per token of held-out text'}, ± the noise of one "
+        "trial; [low, high] are 95% intervals. The best "
         "pair is the best of those that ran with all seeds. The optimum at a width is a "
         "parabola's minimum in log2, weight decay at that width's own best learning rate.",
         style="dim",

@@ -11,6 +11,7 @@ from mupwd.report.setting import Setting
 from mupwd.transfer import Drift, Estimate, Optimum, RecipeScore, recipe_gain
 
 Mark = Literal["good", "bad", "open"]
+_UNIT = " nats/token"  # of losses; empty where a model of one's own says what its loss is
 SIGNS: dict[Mark, str] = {"good": "✓", "bad": "✗", "open": "?"}
 
 
@@ -85,13 +86,13 @@ def drift_words(what: str, drift: Drift | None) -> Sentence:
     return Sentence("open", f"best {what}: undecided, {number} of width; {drift.advice}")
 
 
-def regret_words(score: RecipeScore) -> Sentence:
+def regret_words(score: RecipeScore, unit: str = _UNIT) -> Sentence:
     """Returns what was lost by not tuning at the target."""
     regret, best = score.regret, score.widths[score.target].best
     where = f"at width {score.target}"
     if not math.isfinite(regret.value):
         return Sentence("bad", f"{where} the tuned pair diverges")
-    number = f"{estimate_words(regret)} nats/token"
+    number = f"{estimate_words(regret)}{unit}"
     if best == score.tuned:
         return Sentence("good", f"{where} no pair that ran beats the tuned one; regret {number}")
     if regret.within_noise:
@@ -103,7 +104,8 @@ def regret_words(score: RecipeScore) -> Sentence:
 
 def timescales(score: RecipeScore, setting: Setting) -> tuple[float, float]:
     """Returns `1 / (lr * wd)` of a matrix in steps at the peak learning rate, at the base and at the target."""
-    base = 1 / (score.tuned[0] * score.tuned[1])
+    rate, decay = score.tuned
+    base = 1 / decay if setting.decay == "independent" else 1 / (rate * decay)
     lr, wd = setting.matrix[score.recipe]
     return base, base / (lr * wd)
 
@@ -126,16 +128,16 @@ def tuned_words(score: RecipeScore) -> str:
     )
 
 
-def sentences(score: RecipeScore) -> list[Sentence]:
+def sentences(score: RecipeScore, unit: str = _UNIT) -> list[Sentence]:
     """Returns the findings on one recipe."""
     return [
         drift_words("learning rate", score.learning_rate_drift),
         drift_words("weight decay", score.weight_decay_drift),
-        regret_words(score),
+        regret_words(score, unit),
     ]
 
 
-def comparison(scores: Mapping[str, RecipeScore]) -> list[Sentence]:
+def comparison(scores: Mapping[str, RecipeScore], unit: str = _UNIT) -> list[Sentence]:
     """Returns how the first recipe's transferred pair does at the target against each other one's."""
     first, *others = scores.values()
     found = []
@@ -143,7 +145,7 @@ def comparison(scores: Mapping[str, RecipeScore]) -> list[Sentence]:
         gain = recipe_gain(first, other)
         text = (
             f"tuned at width {min(first.widths)} and applied at width {first.target}, {first.recipe}'s loss minus "
-            f"{other.recipe}'s is {estimate_words(gain, signed=True)} nats/token"
+            f"{other.recipe}'s is {estimate_words(gain, signed=True)}{unit}"
         )
         if gain.within_noise:
             found.append(Sentence("open", f"{text}: within noise"))

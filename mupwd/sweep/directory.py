@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def run_in_directory(
     processes: int,
     console: Console | None = None,
     retries: int = 0,
+    opened: Callable[[Callable[[str], None]], None] = lambda notify: None,
 ) -> Ran:
     """Runs what is missing; the same call goes on where an earlier one was stopped, or shares the work of one.
 
@@ -42,19 +43,21 @@ def run_in_directory(
       processes: that run trials at the same time.
       console: for the opening; stdout by default. Progress and notices go to stderr.
       retries: how often a trial that fails is tried again.
+      opened: called, with what tells of changes, once the directory is known to be this study's.
 
     Raises:
       ValueError: the directory holds another study.
       OSError: a result could not be written.
     """
     errors = Console(stderr=True)
-    if open_manifest(directory, decided):
-        _notice_changes(directory, errors)
-    (console or Console()).print(opening, soft_wrap=True, highlight=False)
 
     def notify(text: str) -> None:
-        errors.print(f"notice: {text}", soft_wrap=True, highlight=False)
+        errors.print(f"notice: {text}", soft_wrap=True, highlight=False, markup=False, emoji=False)
 
+    if open_manifest(directory, decided):
+        _notice_changes(directory, notify)
+    opened(notify)
+    (console or Console()).print(opening, soft_wrap=True, highlight=False, markup=False, emoji=False)
     store = Store(directory, notify)
     with (
         Claims(directory, notify) as claims,
@@ -80,14 +83,12 @@ def processes_at_a_time(given: int | None) -> int:
     return min(cores, _MOST_PROCESSES)
 
 
-def _notice_changes(directory: Path, console: Console) -> None:
+def _notice_changes(directory: Path, notify: Callable[[str], None]) -> None:
     """Says what differs between the machine and code that started the directory and the present ones."""
     then, now = read_manifest(directory)["environment"], environment()
     for key in ("python", "versions", "device", "git_revision"):
         if then.get(key) != now[key]:
-            console.print(
-                f"notice: {directory} was started with another {key.replace('_', ' ')} ({then.get(key)}, now "
-                f"{now[key]}); finished trials are kept",
-                soft_wrap=True,
-                highlight=False,
+            notify(
+                f"{directory} was started with another {key.replace('_', ' ')} ({then.get(key)}, now {now[key]}); "
+                "finished trials are kept"
             )

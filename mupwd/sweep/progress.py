@@ -107,7 +107,7 @@ class SweepProgress:
     def _show(self, what: str) -> None:
         done, expected = sum(self._done.values()), sum(self._expected.values())
         left = self.seconds_left()
-        words = "" if left is None else f"about {_duration(left)} left"
+        words = "" if left is None else f"about {duration(left)} left"
         count = f"{done}/{expected} trials"
         self._bar.update(
             self._task, description=what, completed=done, total=expected, count=count, left=words
@@ -118,11 +118,11 @@ class SweepProgress:
             self._console.print(", ".join(filter(None, [count, words])))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Hours, minutes and seconds.
 
     Example:
-      >>> _duration(75), _duration(3700)
+      >>> duration(75), duration(3700)
       ('1:15', '1:01:40')
     """
     minutes, rest = divmod(round(seconds), 60)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from mupwd.proxy.config import ProxyConfig, TrainConfig
+from mupwd.proxy.config import ProxyConfig, TrainConfig, unknown_names
 from mupwd.proxy.corpus import Corpus, corpus
 from mupwd.proxy.tokens_cache import default_cache_directory
+from mupwd.proxy.trial import HYPERPARAMETERS
 from mupwd.sweep.directory import processes_at_a_time, run_in_directory
 from mupwd.sweep.proxy_trials import ProxyTrials
 from mupwd.sweep.study import Study
@@ -39,11 +41,7 @@ def run_proxy_study(
       OSError: a result could not be written.
     """
     processes = processes_at_a_time(processes)
-    # What is wrong with the numbers is to be said now, not by the first trial.
-    proxy, _ = study_configs(study)
-    for width in study.widths:
-        proxy.heads(width)
-    text = _read(study)
+    text = checked_corpus(study.hyperparameters, study.widths)
     study = dataclasses.replace(
         study, hyperparameters={**study.hyperparameters, "vocab_size": text.vocab_size}
     )
@@ -51,40 +49,68 @@ def run_proxy_study(
         "study": "transfer",
         "base": study.base,
         "hyperparameters": dict(study.hyperparameters),
-        "corpus": {"source": text.source, "sha256": text.sha256, "vocab_size": text.vocab_size},
+        "corpus": corpus_identity(text),
     }
-    runner = ProxyTrials(default_cache_directory() / "jax")
     opening = _opening(study, text, processes)
-    ran = run_in_directory(study, directory, runner, decided, opening, processes, console)
+    ran = run_in_directory(study, directory, proxy_trials(), decided, opening, processes, console)
     return study, ran.complete()
 
 
-def _read(study: Study) -> Corpus:
-    given = study.hyperparameters
-    text = corpus(given.get("corpus", "stdlib"))
+def proxy_trials() -> ProxyTrials:
+    """Returns what runs trials of the proxy, with compiled programs kept for other processes and later runs."""
+    return ProxyTrials(default_cache_directory() / "jax")
+
+
+def corpus_identity(text: Corpus) -> dict[str, Any]:
+    """Returns what of a corpus must not change while trials are run on it."""
+    return {"source": text.source, "sha256": text.sha256, "vocab_size": text.vocab_size}
+
+
+def checked_corpus(hyperparameters: Mapping[str, Any], widths: Iterable[int]) -> Corpus:
+    """Returns the text of trials of the proxy; says now what is wrong with their numbers, not in the first trial.
+
+    Args:
+      hyperparameters: what all trials have in common.
+      widths: of the trials.
+
+    Raises:
+      ValueError: a hyperparameter is unknown or out of range, or a width does not fit the heads.
+      CorpusError: the corpus cannot be read.
+    """
+    proxy, _ = proxy_configs(hyperparameters)
+    for width in widths:
+        proxy.heads(width)
+    text = corpus(
+        hyperparameters.get("corpus", "stdlib"),
+        tokenizer=hyperparameters.get("tokenizer", "bytes"),
+        vocab_size=hyperparameters.get("vocab_size", ProxyConfig.vocab_size),
+    )
     if not isinstance(text, Corpus):
-        raise ValueError(f"corpus {text.source!r}: a study reads its text from memory; give files")
+        raise ValueError(f"corpus {text.source!r}: a sweep reads its text from memory; give files")
     return text
 
 
-def study_configs(study: Study) -> tuple[ProxyConfig, TrainConfig]:
-    """Returns the configurations that all trials of a study of the proxy have in common.
+def proxy_configs(hyperparameters: Mapping[str, Any]) -> tuple[ProxyConfig, TrainConfig]:
+    """Returns the configurations that trials with these hyperparameters have in common.
 
     Raises:
-      ValueError: a hyperparameter is out of its range; the message names it.
+      ValueError: a hyperparameter is unknown or out of its range; the message names it.
     """
-    given = study.hyperparameters
-    proxy: dict[str, Any] = {
-        f.name: given[f.name] for f in dataclasses.fields(ProxyConfig) if f.name in given
-    }
-    train: dict[str, Any] = {
-        f.name: given[f.name] for f in dataclasses.fields(TrainConfig) if f.name in given
-    }
+    if problem := unknown_names(hyperparameters, HYPERPARAMETERS, "hyperparameter"):
+        raise ValueError(problem)
+    proxy, train = (
+        {
+            one.name: hyperparameters[one.name]
+            for one in dataclasses.fields(kind)
+            if one.name in hyperparameters
+        }
+        for kind in (ProxyConfig, TrainConfig)
+    )
     return ProxyConfig(**proxy), TrainConfig(**train)
 
 
 def _opening(study: Study, text: Corpus, processes: int) -> str:
-    _, train = study_configs(study)
+    _, train = proxy_configs(study.hyperparameters)
     return (
         f"Tuning {' and '.join(study.recipes)} at width {study.base}, applying at width {study.target}. Each trial: "
         f"{train.steps:,} steps of {train.batch_size * train.sequence_length:,} tokens of {text.source} "

@@ -74,12 +74,15 @@ class Study:
         """The width that the tuned pair is applied at."""
         return self.widths[-1]
 
+    def given(self, width: int) -> dict[str, Any]:
+        """Returns what all trials of a width are given."""
+        return {**self.hyperparameters, "base": self.base}
+
     def trial(self, recipe: str, width: int, pair: Pair, seed: int) -> Trial:
         """Returns the trial of one point."""
         values = {
-            **self.hyperparameters,
+            **self.given(width),
             "recipe": recipe,
-            "base": self.base,
             "learning_rate": pair[0],
             "weight_decay": pair[1],
         }

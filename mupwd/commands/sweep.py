@@ -1,0 +1,209 @@
+"""`mupwd sweep`: widths × learning rates × decays × seeds, started, stopped, shared and judged."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+_EPILOG = """\
+a sweep is a full grid, declared by flags, by a file, or by a file that flags override:
+
+  # sweep.toml
+  widths = [32, 64, 128]                 # the narrowest is the base, unless `base` says otherwise
+  learning_rates = "2^-9:2^-3"           # LOW:HIGH by factor 2, LOW:HIGH:FACTOR, or a list
+  weight_decays = [0.25, 0.5, 1.0]       # coupled: a step decays by lr * wd * w
+  recipes = ["mupwd", "fitted(0.8)", "sp"]
+  seeds = 3                              # their number, or a list
+  steps = 400                            # or tokens_per_parameter = 20
+  [hyperparameters]                      # any field of the proxy and its training run
+  layers = 4
+  decay = "independent"
+
+  A .py file with variables of these names does as well.
+
+a model of your own: --train package.module:train names a function
+  train(width, hyperparameters, seed, directory) -> metrics
+hyperparameters holds learning_rate and weight_decay (the base's), recipe, base, steps, and your own; metrics holds at
+least eval/loss (not finite where the run diverged); directory is a folder for what the trial writes.
+examples/sweep_equinox.py is one.
+
+Stop it whenever you like, even with kill -9: `mupwd sweep DIR` goes on. Start it several times, also on several
+machines with one file system, and they share the work; each trial's result is recorded once. A trial that diverges is a
+result. One that raises or is killed is tried again, recorded with its error, and stops nothing. Flags for an existing
+directory change its grid: what has finished is kept.
+
+examples:
+  mupwd sweep runs/first --widths 32,64,128 --learning_rates 2^-9:2^-3 --weight_decays 2^-4:2^0:4 --steps 400
+  mupwd sweep runs/first --status
+  mupwd sweep runs/first --extend                  where an optimum lies at an edge, go on beyond it
+  mupwd sweep runs/big --config sweep.toml --dry_run
+  mupwd sweep runs/mine --train my_project.train:train --widths 256,512,1024 --steps 2000
+
+files in DIR:
+  trials/<id>.json, trials/<id>/metrics.jsonl     each result, and its curve
+  failed/<id>.json                                errors of trials that failed
+  trials.sqlite                                   all of it as tables, for analysis
+  index.html, curves.png, summary.json            the verdict (of a model of your own: summary.json)
+  manifest.json, sweep.json                       what was run, on what
+
+exit code: 0: all trials have results; 1: some failed; 2: the command could not be carried out.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Adds the subcommand."""
+    parser = commands.add_parser(
+        "sweep",
+        help="run a grid of widths, learning rates, decays and seeds, and judge what transfers",
+        description="Runs a grid of trials and says whether the best learning rate and decay move with the width.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("directory", type=Path, metavar="DIR", help="of the sweep; new, or one to go on with")
+    what = parser.add_argument_group("the grid")
+    what.add_argument("--config", type=Path, metavar="FILE", help="a .toml or .py file; see below")
+    what.add_argument("--widths", help="A,B,C (default: 32,64,128)")
+    what.add_argument("--learning_rates", metavar="VALUES", help="default: 2^-9:2^-3")
+    what.add_argument("--weight_decays", metavar="VALUES", help="default: 2^-4:2^0:4")
+    what.add_argument("--recipes", help="separated by commas (default: mupwd,sp)")
+    what.add_argument("--seeds", type=int, metavar="N", help="how many (default: 2)")
+    what.add_argument("--base", type=int, metavar="N", help="width that is tuned (default: the narrowest)")
+    what.add_argument("--steps", type=int, metavar="N", help="of each trial (default: 400)")
+    what.add_argument(
+        "--tokens_per_parameter",
+        type=float,
+        metavar="X",
+        help="instead of --steps: tokens grow with the model",
+    )
+    what.add_argument("--train", metavar="NAME", help="package.module:train of a model of your own")
+    what.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a hyperparameter, such as layers=4; repeat",
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--dry_run", action="store_true", help="list the trials, estimate the time, run nothing")
+    how.add_argument("--status", action="store_true", help="say how far the sweep is, and run nothing")
+    how.add_argument(
+        "--extend", action="store_true", help="widen the grid where an optimum lies at its edge, and run that"
+    )
+    how.add_argument("--retries", type=int, default=1, metavar="N", help="of a trial that fails (default: 1)")
+    how.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="at the same time (default: one per core on CPU, at most 8; else 1)",
+    )
+    how.add_argument("--parquet", action="store_true", help="write trials.parquet as well")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs, lists or describes a sweep."""
+    missing = [name for name in ("flax", "matplotlib", "rich") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(f"mupwd sweep needs {', '.join(missing)}: pip install 'mupwd[proxy]'")
+    if sum((args.dry_run, args.status, args.extend)) > 1:
+        raise ValueError("give one of --dry_run, --status and --extend")
+    if args.retries < 0:
+        raise ValueError(f"--retries must be at least 0, got {args.retries}")
+    from mupwd.commands.sweep_actions import dry_run, run_and_judge, show_status
+    from mupwd.sweep.declare import read_sweep
+
+    known = read_sweep(args.directory) if args.directory.is_dir() else None
+    if args.status:
+        if known is None:
+            raise ValueError(f"{args.directory} holds no sweep; give the directory of one")
+        return show_status(args.directory, known)
+    sweep = _declared(args, known)
+    if args.dry_run:
+        return dry_run(args, sweep)
+    try:
+        return run_and_judge(args, sweep)
+    except KeyboardInterrupt:
+        finished = len(list(args.directory.glob("trials/*.json")))
+        print(
+            f"\nmupwd sweep: interrupted; {finished} finished trials are in {args.directory}, "
+            f"mupwd sweep {args.directory} goes on",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _declared(args: argparse.Namespace, known: Any) -> Any:
+    """What the directory holds, overridden by the file, overridden by flags."""
+    from mupwd.sweep.declare import Sweep, fields_of, read_declaration
+    from mupwd.sweep.grid import octaves
+
+    fields: dict[str, Any] = {
+        "widths": (32, 64, 128),
+        "learning_rates": octaves(2**-9, 2**-3),
+        "weight_decays": octaves(2**-4, 1.0, 2.0),
+        "recipes": ("mupwd", "sp"),
+        "seeds": (0, 1),
+        "steps": 400,
+    }
+    if known is not None:
+        fields = {name: getattr(known, name) for name in Sweep.__dataclass_fields__}
+    given = {} if args.config is None else read_declaration(args.config)
+    flags = {
+        name: value
+        for name in (
+            "learning_rates",
+            "weight_decays",
+            "seeds",
+            "base",
+            "steps",
+            "tokens_per_parameter",
+            "train",
+        )
+        if (value := getattr(args, name)) is not None
+    }
+    if args.widths is not None:
+        flags["widths"] = _integers(args.widths)
+    if args.recipes is not None:
+        flags["recipes"] = _recipes(args.recipes)
+    given |= fields_of(flags, "flags")
+    # One horizon replaces the other.
+    for name, other in (("steps", "tokens_per_parameter"), ("tokens_per_parameter", "steps")):
+        if name in given and other not in given:
+            fields.pop(other, None)
+    fields |= given
+    fields["hyperparameters"] = {**fields.get("hyperparameters", {}), **dict(map(_pair, args.set))}
+    return Sweep(**fields)
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--widths: expected whole numbers separated by commas, got {text!r}") from None
+
+
+def _recipes(text: str) -> tuple[str, ...]:
+    """Commas separate recipes, but not what stands in the parentheses of a fitted one."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"(": 1, "{": 1, ")": -1, "}": -1}.get(character, 0)
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return tuple(part.strip() for part in parts)
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"--set: expected NAME=VALUE, such as layers=4, got {text!r}")
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value

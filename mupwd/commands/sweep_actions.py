@@ -1,0 +1,178 @@
+"""What `mupwd sweep` does once it knows which sweep: list it, run and judge it, say how far it is."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from rich.console import Console
+from rich.table import Table
+
+from mupwd.commands.models import named
+from mupwd.report.setting import study_setting
+from mupwd.report.terminal import print_scorecard
+from mupwd.report.write import write_json, write_report
+from mupwd.sweep.claims import Claims
+from mupwd.sweep.declare import Sweep
+from mupwd.sweep.directory import processes_at_a_time
+from mupwd.sweep.drive import Ran
+from mupwd.sweep.progress import duration
+from mupwd.sweep.run import Prepared, calibrate, prepare, run_sweep
+from mupwd.sweep.status import status
+from mupwd.sweep.store import Store
+from mupwd.sweep.table import PARQUET_NAME, SQLITE_NAME, write_parquet, write_sqlite
+from mupwd.sweep.trial import Result, Train
+from mupwd.transfer import as_json, extensions, scorecard
+
+_EXTENSIONS = 4  # of one command; an optimum that runs away further is no matter of the grid
+
+
+def dry_run(args: argparse.Namespace, sweep: Sweep) -> int:
+    """Lists a sweep's trials, and what they will take.
+
+    Args:
+      args: of the command.
+      sweep: as declared.
+    """
+    prepared = _prepared(sweep)
+    processes = processes_at_a_time(args.processes)
+    store = Store(args.directory, _notice) if (args.directory / "trials").is_dir() else None
+    missing = [trial for trial in prepared.sweep.trials if store is None or store.get(trial) is None]
+    measured = calibrate(prepared, processes)
+    counts = Counter(trial.width for trial in missing)
+    console, table = Console(emoji=False), Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("width", "steps", "trials", "of them missing", "seconds each"):
+        table.add_column(column, justify="right")
+    for width in prepared.sweep.widths:
+        of_width = [trial for trial in prepared.sweep.trials if trial.width == width]
+        seconds = measured[width].seconds
+        table.add_row(
+            str(width),
+            f"{of_width[0].hyperparameters['steps']:,}",
+            str(len(of_width)),
+            str(counts[width]),
+            "unknown" if math.isnan(seconds) else f"{seconds:.1f}",
+        )
+    for trial in missing:
+        console.print(f"{trial.id}  {trial}", highlight=False, soft_wrap=True, markup=False)
+    console.print()
+    console.print(table)
+    total = sum(counts[width] * one.seconds for width, one in measured.items() if counts[width])
+    about = "unknown" if math.isnan(total) else f"about {duration(total / processes)}, without compilation"
+    console.print(
+        f"{len(missing)} of {len(prepared.sweep.trials)} trials to run, {processes} at a time: {about}",
+        highlight=False,
+    )
+    return 0
+
+
+def show_status(directory: Path, sweep: Sweep) -> int:
+    """Says how far a sweep is.
+
+    Args:
+      directory: that holds it.
+      sweep: what it holds.
+    """
+    found = status(sweep.trials, Store(directory, _notice), Claims(directory, _notice))
+    left = "" if found.seconds_left is None else f"; about {duration(found.seconds_left)} left"
+    if found.waiting and not found.running:
+        left = f"; nobody works on it: mupwd sweep {directory} goes on"
+    print(
+        f"{found.total} trials: {found.finished} finished, {found.diverged} diverged, {found.failed} failed, "
+        f"{found.running} running, {found.waiting} waiting{left}"
+    )
+    return 0
+
+
+def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
+    """Runs what is missing, extends the grid if asked to, prints and writes the verdict.
+
+    Args:
+      args: of the command.
+      sweep: as declared.
+    """
+    start = time.monotonic()
+    console, directory = Console(emoji=False), args.directory
+    prepared = _prepared(sweep)
+    ran = run_sweep(prepared, directory, args.processes, args.retries, console)
+    for _ in range(_EXTENSIONS if args.extend else 0):
+        wider = _extended(prepared.sweep, ran.results)
+        if wider is None:
+            break
+        prepared = prepared._replace(sweep=wider)
+        ran = run_sweep(prepared, directory, args.processes, args.retries, console)
+    files = [*_judged(prepared, ran, directory, console), directory / SQLITE_NAME]
+    write_sqlite(directory / SQLITE_NAME, ran.results, ran.failed)
+    if args.parquet:
+        files.append(directory / PARQUET_NAME)
+        write_parquet(directory / PARQUET_NAME, ran.results, ran.failed)
+    minutes = (time.monotonic() - start) / 60
+    diverged = sum(math.isinf(result.loss) for result in ran.results)
+    console.print(
+        f"\n{len(ran.results)} trials have results ({diverged} diverged), {len(ran.failed)} failed; this took "
+        f"{minutes:.1f} minutes. Written: {', '.join(map(str, files))}",
+        style="dim",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for trial, error in ran.failed.items():
+        print(
+            f"failed: {trial}: {error.strip().splitlines()[-1]} (all of it: {directory}/failed/{trial.id}.json)",
+            file=sys.stderr,
+        )
+    return 1 if ran.failed else 0
+
+
+def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console) -> list[Path]:
+    """Prints and writes what the results say; returns the files."""
+    try:
+        scores = scorecard(result.observation() for result in ran.results)
+    except ValueError as error:
+        console.print(f"\nno verdict: {error}", highlight=False, soft_wrap=True, markup=False)
+        return []
+    if prepared.sweep.train is None:
+        command = shlex.join(["mupwd", *sys.argv[1:]])
+        setting = study_setting(prepared.sweep, ran.results, directory, command)
+        print_scorecard(console, scores, setting)
+        files = write_report(directory, scores, setting)
+    else:
+        print_scorecard(console, scores, None)
+        files = [directory / "summary.json"]
+        write_json(files[0], {"setting": prepared.sweep.as_json(), "recipes": as_json(scores)})
+    if extensions(result.observation() for result in ran.results):
+        console.print(f"An optimum lies at an edge: mupwd sweep {directory} --extend goes beyond it.")
+    return files
+
+
+def _extended(sweep: Sweep, results: Sequence[Result]) -> Sweep | None:
+    """The sweep with values beyond the edges at which optima lie; None where none does."""
+    wanted = extensions(result.observation() for result in results).values()
+    more = {
+        "learning_rates": {value for one in wanted for value in one.get("learning_rate", ())},
+        "weight_decays": {value for one in wanted for value in one.get("weight_decay", ())},
+    }
+    axes = {name: tuple(sorted({*getattr(sweep, name), *values})) for name, values in more.items()}
+    if all(len(axes[name]) == len(getattr(sweep, name)) for name in axes):
+        return None
+    return dataclasses.replace(sweep, **axes)
+
+
+def _prepared(sweep: Sweep) -> Prepared:
+    if sweep.train is None:
+        return prepare(sweep)
+    train = named(sweep.train, "--train")
+    if not callable(train):
+        raise ValueError(f"--train {sweep.train} is {type(train).__name__}; expected a function")
+    return prepare(sweep, cast(Train, train))
+
+
+def _notice(text: str) -> None:
+    print(f"notice: {text}", file=sys.stderr)

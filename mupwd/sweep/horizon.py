@@ -1,0 +1,39 @@
+"""How many steps a trial of the proxy takes, where its tokens follow its parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mupwd.proxy.config import ProxyConfig, TrainConfig
+from mupwd.proxy.model_family import family
+
+
+def steps_for(width: int, base: int, tokens_per_parameter: float, hyperparameters: Mapping[str, Any]) -> int:
+    """Returns the steps in which the proxy of a width sees so many tokens for each of its parameters.
+
+    Args:
+      width: of the model.
+      base: of its family.
+      tokens_per_parameter: tokens over the number of all parameters, embedding and readout among them.
+      hyperparameters: of the trials: the proxy's fields, `batch_size` and `sequence_length`.
+
+    Example:
+      >>> small = {"layers": 1, "batch_size": 4, "sequence_length": 16}
+      >>> [steps_for(width, 32, 20.0, small) for width in (32, 64)]
+      [9310, 26940]
+    """
+    fields = {one.name for one in dataclasses.fields(ProxyConfig)}
+    config = ProxyConfig(**{name: value for name, value in hyperparameters.items() if name in fields})
+    defaults = {one.name: one.default for one in dataclasses.fields(TrainConfig)}
+    batch, length = (hyperparameters.get(name, defaults[name]) for name in ("batch_size", "sequence_length"))
+    return math.ceil(tokens_per_parameter * _parameters(config, base, width) / (batch * length))
+
+
+@functools.lru_cache(maxsize=64)
+def _parameters(config: ProxyConfig, base: int, width: int) -> int:
+    plan = family(config, base).plan(width, form="forward")
+    return sum(math.prod(one.shape) for one in plan.values())

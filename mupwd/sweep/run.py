@@ -1,0 +1,150 @@
+"""Runs a declared sweep in its directory."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from rich.console import Console
+
+from mupwd.proxy.disk import write_atomic
+from mupwd.sweep.declare import Sweep, write_sweep
+from mupwd.sweep.directory import processes_at_a_time, run_in_directory
+from mupwd.sweep.drive import Ran
+from mupwd.sweep.local import LocalExecutor, Measurement, OneByOne, Runner
+from mupwd.sweep.proxy_study import checked_corpus, corpus_identity, proxy_trials
+from mupwd.sweep.trial import Train
+
+_CODE = "code.json"
+
+
+class Prepared(NamedTuple):
+    """A sweep with all that is needed to run it.
+
+    runner: of its trials. decided: what must not change between starts, as JSON types. about: in words.
+    """
+
+    sweep: Sweep
+    runner: Runner
+    decided: dict[str, Any]
+    about: str
+
+
+def prepare(sweep: Sweep, train: Train | None = None) -> Prepared:
+    """Reads the corpus, or takes the model of one's own, and says what is wrong before anything runs.
+
+    Args:
+      sweep: as declared.
+      train: the function that `sweep.train` names.
+
+    Raises:
+      ValueError: a hyperparameter is unknown or out of range, or a width does not fit.
+      CorpusError: the corpus cannot be read.
+    """
+    horizon = {"steps": sweep.steps, "tokens_per_parameter": sweep.tokens_per_parameter}
+    decided = {"study": "sweep", "base": sweep.base, "horizon": horizon}
+    if train is not None:
+        decided |= {"train": sweep.train, "hyperparameters": dict(sweep.hyperparameters)}
+        return Prepared(sweep, OneByOne(train), decided, f"{sweep.train}")
+    text = checked_corpus(sweep.given(sweep.target), sweep.widths)
+    given = {**sweep.hyperparameters, "vocab_size": text.vocab_size}
+    sweep = Sweep(**{**_fields(sweep), "hyperparameters": given})
+    decided |= {"hyperparameters": given, "corpus": corpus_identity(text)}
+    return Prepared(sweep, proxy_trials(), decided, f"the proxy on {text.source} (sha256 {text.sha256[:12]})")
+
+
+def run_sweep(
+    prepared: Prepared,
+    directory: Path,
+    processes: int | None = None,
+    retries: int = 1,
+    console: Console | None = None,
+) -> Ran:
+    """Runs what is missing of a sweep; the same call goes on where an earlier one was stopped, or shares its work.
+
+    Args:
+      prepared: the sweep.
+      directory: for manifest.json, sweep.json, trials/, failed/ and claims/.
+      processes: that run trials at the same time; by default one per core on a CPU, at most 8, and one in this
+        process on an accelerator.
+      retries: how often a trial that fails is tried again.
+      console: for what is to be told; stdout by default. Progress and notices go to stderr.
+
+    Raises:
+      ValueError: the directory holds another sweep.
+      OSError: a result could not be written.
+    """
+    processes = processes_at_a_time(processes)
+    sweep = prepared.sweep
+    steps = sorted({int(sweep.given(width)["steps"]) for width in sweep.widths})
+    horizon = " to ".join(f"{one:,}" for one in dict.fromkeys((steps[0], steps[-1])))
+    opening = (
+        f"{len(sweep.trials)} trials of {prepared.about}: {', '.join(sweep.recipes)} at widths "
+        f"{', '.join(map(str, sweep.widths))}, {len(sweep.learning_rates)} learning rates × "
+        f"{len(sweep.weight_decays)} weight decays × {len(sweep.seeds)} seeds, {horizon} steps each; {processes} at a "
+        "time."
+    )
+
+    def opened(notify: Callable[[str], None]) -> None:
+        write_sweep(directory, sweep)
+        _notice_code(directory, sweep, notify)
+
+    return run_in_directory(
+        sweep.study(),
+        directory,
+        prepared.runner,
+        prepared.decided,
+        opening,
+        processes,
+        console,
+        retries,
+        opened,
+    )
+
+
+def calibrate(prepared: Prepared, processes: int | None = None) -> dict[int, Measurement]:
+    """Times some steps of every width.
+
+    Args:
+      prepared: the sweep.
+      processes: as for `run_sweep`.
+
+    Returns:
+      `{width: how its trials are best run, and the seconds that each takes}`; NaN where nothing can be known without
+      running a trial.
+    """
+    first = {trial.width: trial for trial in reversed(prepared.sweep.trials)}
+    with LocalExecutor(prepared.runner, processes_at_a_time(processes)) as executor:
+        found = executor.measure(list(first.values()), 1)
+    return {width: found.get(trial.id, Measurement(1, float("nan"))) for width, trial in first.items()}
+
+
+def _fields(sweep: Sweep) -> dict[str, Any]:
+    return {name: getattr(sweep, name) for name in Sweep.__dataclass_fields__}
+
+
+def _notice_code(directory: Path, sweep: Sweep, notify: Callable[[str], None]) -> None:
+    """Says where the module of one's own train function is not what it was at the start."""
+    if sweep.train is None:
+        return
+    source = inspect.getsourcefile(importlib.import_module(sweep.train.partition(":")[0]))
+    now = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None
+    file = directory / _CODE
+    if not file.exists():
+        write_atomic(file, json.dumps({"train_sha256": now, "jax": jax.__version__}) + "\n")
+        return
+    try:
+        then = json.loads(file.read_text(encoding="utf-8"))["train_sha256"]
+    except (ValueError, KeyError, TypeError):
+        then = None
+    if then != now:
+        notify(
+            f"{source} has changed since {directory} was started; finished trials are kept, and were run by what it "
+            "was then"
+        )
