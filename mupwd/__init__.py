@@ -1,5 +1,7 @@
 """mupwd: learning rates and weight decays that transfer across width, for JAX and optax."""
 
+from typing import TYPE_CHECKING, Any
+
 from mupwd.diagnostics.coordinate import coordinate_check
 from mupwd.diagnostics.instrument import instrument
 from mupwd.diagnostics.spectrum import spectrum
@@ -15,6 +17,9 @@ from mupwd.optim import (
 from mupwd.plan import Plan, PlanError
 from mupwd.tracing import TraceError, trace_axes
 
+if TYPE_CHECKING:
+    from mupwd.transfer import scorecard
+
 __all__ = [
     "Family",
     "Plan",
@@ -29,7 +34,17 @@ __all__ = [
     "family_from_shapes",
     "instrument",
     "scale_by_plan_learning_rate",
+    "scorecard",
     "spectrum",
     "trace_axes",
     "track_spectrum",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Its statistics take longer to import than all the rest.
+    if name == "scorecard":
+        from mupwd.transfer import scorecard
+
+        return scorecard
+    raise AttributeError(f"module 'mupwd' has no attribute {name!r}")

@@ -44,6 +44,7 @@ PUBLIC = [
     "family_from_shapes",
     "instrument",
     "scale_by_plan_learning_rate",
+    "scorecard",
     "spectrum",
     "trace_axes",
     "track_spectrum",

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import math
 import shlex
+import statistics
 import sys
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mupwd.commands.models import named
+from mupwd.report.measures import print_measures
 from mupwd.report.setting import study_setting
 from mupwd.report.terminal import print_scorecard
 from mupwd.report.write import write_json, write_report
@@ -134,7 +136,11 @@ def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
 def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console) -> list[Path]:
     """Prints and writes what the results say; returns the files."""
     try:
-        scores = scorecard(result.observation() for result in ran.results)
+        scores = scorecard(
+            [result.observation() for result in ran.results],
+            initial_loss=_initial_loss(prepared.sweep),
+            costs=_costs(ran.results),
+        )
     except ValueError as error:
         console.print(f"\nno verdict: {error}", highlight=False, soft_wrap=True, markup=False)
         return []
@@ -142,14 +148,30 @@ def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console) -> 
         command = shlex.join(["mupwd", *sys.argv[1:]])
         setting = study_setting(prepared.sweep, ran.results, directory, command)
         print_scorecard(console, scores, setting)
+        print_measures(console, scores)
         files = write_report(directory, scores, setting)
     else:
         print_scorecard(console, scores, None)
+        print_measures(console, scores)
         files = [directory / "summary.json"]
         write_json(files[0], {"setting": prepared.sweep.as_json(), "recipes": as_json(scores)})
     if extensions(result.observation() for result in ran.results):
         console.print(f"An optimum lies at an edge: mupwd sweep {directory} --extend goes beyond it.")
     return files
+
+
+def _initial_loss(sweep: Sweep) -> float | None:
+    """Of a model that has learnt nothing; unknown of one that is not ours."""
+    return math.log(sweep.hyperparameters["vocab_size"]) if sweep.train is None else None
+
+
+def _costs(results: Sequence[Result]) -> dict[int, float]:
+    """Seconds of a trial of each width; the median, as first ones compile."""
+    widths = {result.trial.width for result in results}
+    return {
+        width: max(statistics.median(one.seconds for one in results if one.trial.width == width), 1e-3)
+        for width in widths
+    }
 
 
 def _extended(sweep: Sweep, results: Sequence[Result]) -> Sweep | None:

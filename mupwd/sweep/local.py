@@ -54,10 +54,12 @@ class OneByOne:
         Raises:
           ValueError: the held-out loss is not among them.
         """
-        return [
-            _plain(self._train(one.width, one.hyperparameters, one.seed, folder))
-            for one, folder in zip(trials, folders, strict=True)
-        ]
+        found = []
+        for one, folder in zip(trials, folders, strict=True):
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+            found.append(_plain(self._train(one.width, one.hyperparameters, one.seed, folder)))
+        return found
 
     def measure(self, trial: Trial, most: int) -> Measurement:
         """Takes trials as long as they come: nothing is known of the model."""

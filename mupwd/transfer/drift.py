@@ -67,7 +67,7 @@ def drift(optima: Mapping[int, Optimum], tolerance: float = 1.0, level: float = 
     if edges:
         return Drift(math.nan, None, doublings, "undecided", "; ".join(edges))
     unknown = [str(width) for width in widths if optima[width].interval is None]
-    slope = _slope(widths, np.array([[optima[width].log2] for width in widths]))[0]
+    slope = slopes(widths, np.array([[optima[width].log2] for width in widths]))[0]
     if unknown:
         return Drift(
             float(slope),
@@ -77,7 +77,7 @@ def drift(optima: Mapping[int, Optimum], tolerance: float = 1.0, level: float = 
             f"no interval at width {', '.join(unknown)}: add seeds",
         )
     draws = np.stack([_draws(optima[width], index) for index, width in enumerate(widths)])
-    return _judge(float(slope), _slope(widths, draws), doublings, tolerance, level)
+    return _judge(float(slope), slopes(widths, draws), doublings, tolerance, level)
 
 
 def grid_drift(
@@ -106,9 +106,9 @@ def grid_drift(
     best = np.array([[optima[width]] for width in widths], dtype=float)
     errors = rng.uniform(-step / 2, step / 2, (2, len(widths), DRAWS)).sum(0)
     doublings = math.log2(widths[-1] / widths[0])
-    slope = float(_slope(widths, best)[0])
+    slope = float(slopes(widths, best)[0])
     return _judge(
-        slope, _slope(widths, best + errors), doublings, step if tolerance is None else tolerance, level
+        slope, slopes(widths, best + errors), doublings, step if tolerance is None else tolerance, level
     )
 
 
@@ -118,8 +118,13 @@ def _checked_widths(widths: Sequence[int]) -> list[int]:
     return sorted(widths)
 
 
-def _slope(widths: Sequence[int], values: np.ndarray) -> np.ndarray:
-    """Least-squares slopes of `values[width, draw]` over log2 width."""
+def slopes(widths: Sequence[int], values: np.ndarray) -> np.ndarray:
+    """Returns the least-squares slope over log2 width of every column.
+
+    Args:
+      widths: of the rows.
+      values: `[widths, columns]`.
+    """
     x = np.log2(np.array(widths, dtype=float))
     x -= x.mean()
     return x @ values / (x @ x)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from scipy import stats
 
 DRAWS = 4000
+
+Value = TypeVar("Value", float, tuple[float, float])
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Optimum:
       best: log2 of the grid value with the lowest loss.
       noise: standard deviation of one trial about the parabola, in units of the loss; NaN where unknown.
       draws: positions that the data allow, as drawn; what intervals of drifts are computed from.
+      curvature: a in `loss = a x² + …`, loss per squared octave; NaN where there is no fit.
+      curvatures: those that the data allow, as drawn; they may be negative.
     """
 
     log2: float
@@ -34,6 +38,8 @@ class Optimum:
     best: float
     noise: float = math.nan
     draws: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
+    curvature: float = math.nan
+    curvatures: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
 
 def fit_optimum(
@@ -72,7 +78,7 @@ def fit_optimum(
         )
     values = sorted(losses)
     grid = np.log2(values)
-    means = _offset_means(losses, values)
+    means = offset_means(losses, values)
     if not np.isfinite(means).any():
         raise ValueError(f"optimum: all trials at {values} diverged; lower the learning rate")
     at = int(np.argmin(means))
@@ -130,7 +136,7 @@ def _fit(
     fitted = curvature > 0
     position = float(best - slope / (2 * curvature)) if fitted else best
     if freedom < 1 or rank < design.shape[1]:
-        return Optimum(position, None, None if fitted else "flat", best)
+        return Optimum(position, None, None if fitted else "flat", best, curvature=float(curvature))
     residuals = float(((loss - design @ coefficients) ** 2).sum())
     limits = grid.bracket(math.sqrt(residuals / freedom), freedom, level)
     variances = residuals / rng.chisquare(freedom, DRAWS)
@@ -148,11 +154,18 @@ def _fit(
         best,
         math.sqrt(residuals / freedom),
         draws,
+        float(curvature),
+        a,
     )
 
 
-def _offset_means(losses: Mapping[float, Mapping[int, float]], values: list[float]) -> np.ndarray:
-    """Mean loss per value with the seeds' common offsets taken out, so that unequal seeds compare fairly."""
+def offset_means(losses: Mapping[Value, Mapping[int, float]], values: Sequence[Value]) -> np.ndarray:
+    """Returns the mean loss per value with the seeds' common offsets taken out, so that unequal seeds compare.
+
+    Args:
+      losses: `{value: {seed: loss}}`; a value is a number or a pair of them.
+      values: the order of the result; infinite where one of the value's trials diverged.
+    """
     offsets = seed_offsets(losses)
     return np.array(
         [
@@ -164,7 +177,7 @@ def _offset_means(losses: Mapping[float, Mapping[int, float]], values: list[floa
     )
 
 
-def seed_offsets(losses: Mapping[float, Mapping[int, float]]) -> dict[int, float]:
+def seed_offsets(losses: Mapping[Value, Mapping[int, float]]) -> dict[int, float]:
     """Returns what each seed adds to the loss, as a mean over the values that ran with every seed.
 
     Args:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
-import numpy as np
-
+from mupwd.transfer.curve import Curve, learning_rate_curve, weight_decay_curve
 from mupwd.transfer.drift import Drift, drift
+from mupwd.transfer.gain import TuningGain, tuning_gain
+from mupwd.transfer.joint import JointOptimum, fit_joint_optimum
+from mupwd.transfer.law import TransferLaw, transfer_law
+from mupwd.transfer.limits import limit_or_reason, penalties
 from mupwd.transfer.observations import (
     Estimate,
     Observation,
@@ -21,40 +24,11 @@ from mupwd.transfer.observations import (
     regret,
     seed_noise,
 )
-from mupwd.transfer.optimum import Optimum, fit_optimum, seed_offsets
+from mupwd.transfer.optimum import Optimum
+from mupwd.transfer.sensitivity import learning_rate_sensitivity
 
-
-@dataclass(frozen=True)
-class Curve:
-    """Loss against one hyperparameter at one width, the other one held.
-
-    Attributes:
-      held: value of the other hyperparameter.
-      losses: `{value: {seed: loss}}`; infinite where the trial diverged.
-    """
-
-    held: float
-    losses: dict[float, dict[int, float]]
-
-    @cached_property
-    def optimum(self) -> Optimum | None:
-        """The minimum of the curve; None where there are fewer than three values."""
-        return fit_optimum(self.losses) if len(self.losses) >= 3 else None
-
-    @property
-    def best(self) -> float:
-        """The value with the lowest mean loss."""
-        means = self.means
-        return min(means, key=means.__getitem__)
-
-    @cached_property
-    def means(self) -> dict[float, float]:
-        """Mean loss per value, with what each seed adds to every value taken out."""
-        offsets = seed_offsets(self.losses)
-        return {
-            value: float(np.mean([loss - offsets[seed] for seed, loss in seeds.items()]))
-            for value, seeds in sorted(self.losses.items())
-        }
+_Table = dict[Pair, dict[int, float]]
+Judged = TypeVar("Judged", Drift, TransferLaw)
 
 
 @dataclass(frozen=True)
@@ -67,6 +41,9 @@ class WidthScore:
       noise: standard deviation of one trial about its pair's and seed's mean; NaN where unknown.
       learning_rate: loss against learning rate, at the transferred decay.
       weight_decay: loss against decay, at this width's own best learning rate on that curve.
+      joint: the minimum over both; None where the trials are no grid that allows it.
+      sensitivity: of the loss to the learning rate over that curve; None where unknown.
+      missing: `{attribute: why it is None}`.
     """
 
     best: Pair
@@ -74,6 +51,9 @@ class WidthScore:
     noise: float
     learning_rate: Curve
     weight_decay: Curve
+    joint: JointOptimum | None = None
+    sensitivity: Estimate | None = None
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +68,16 @@ class RecipeScore:
       weight_decay_drift: octaves per doubling of width.
       transferred: `{seed: loss}` of the tuned pair at the target (the widest).
       regret: mean loss of the tuned pair at the target minus that of the target's best pair.
+      joint_learning_rate_drift: the same of the joint optima's learning rate; None where a width has none.
+      joint_weight_decay_drift: of their decay.
+      learning_rate_law: how well the learning rate's optima follow a power of the width, and what an error costs.
+      weight_decay_law: likewise the decay's.
+      regrets: `{width: regret}` of the widths where the tuned pair ran with every seed.
+      asymptotic_regret: their limit at infinite width; None where unknown.
+      asymptotic_penalty: limit at infinite width of the best pair's loss minus that of the recipe whose best pair
+        is the best one at the target; None where unknown.
+      tuning_gain: transfer against tuning at the target at equal compute; None where the costs are unknown.
+      missing: `{attribute: why it is None}`.
     """
 
     recipe: str
@@ -97,6 +87,15 @@ class RecipeScore:
     weight_decay_drift: Drift | None
     transferred: dict[int, float]
     regret: Estimate
+    joint_learning_rate_drift: Drift | None = None
+    joint_weight_decay_drift: Drift | None = None
+    learning_rate_law: TransferLaw | None = None
+    weight_decay_law: TransferLaw | None = None
+    regrets: dict[int, Estimate] = field(default_factory=dict)
+    asymptotic_regret: Estimate | None = None
+    asymptotic_penalty: Estimate | None = None
+    tuning_gain: TuningGain | None = None
+    missing: dict[str, str] = field(default_factory=dict)
 
     @property
     def target(self) -> int:
@@ -105,20 +104,26 @@ class RecipeScore:
 
 
 def scorecard(
-    observations: Iterable[Observation], tuned: Mapping[str, Pair] | None = None
+    observations: Iterable[Observation],
+    tuned: Mapping[str, Pair] | None = None,
+    initial_loss: float | None = None,
+    costs: Mapping[int, float] | None = None,
 ) -> dict[str, RecipeScore]:
-    """Judges each recipe of a sweep over widths: does what was tuned at the narrowest hold at the widest?
+    """Judges, for each recipe of a sweep over widths, whether what was tuned at the narrowest holds at the widest.
 
     Args:
       observations: finished trials of any recipes and widths.
       tuned: `{recipe: pair}` to transfer; by default each recipe's best pair at the narrowest width.
+      initial_loss: of the untrained model, log(vocabulary) nats per token; what a diverged trial counts as in the
+        learning rate's sensitivity.
+      costs: `{width: cost of one trial}` in any unit; needed for the gain over tuning at the target.
 
     Returns:
       `{recipe: score}` in the order of their first observations.
 
     Raises:
-      ValueError: a recipe has fewer than two widths, the transferred pair did not run at the target, or all
-        trials that an optimum needs diverged.
+      ValueError: a recipe has fewer than two widths, the transferred pair did not run at the target, all trials
+        that an optimum needs diverged, or `costs` lacks the base or the target.
 
     Example:
       >>> trials = [
@@ -129,12 +134,27 @@ def scorecard(
       >>> score.tuned == (2**-6, 2**-3), score.learning_rate_drift.verdict, score.regret.value
       (True, 'transfers', 0.0)
 
-    How the intervals are made: docs/demo.md.
+    What each number is and how its interval is made: docs/transfer.md.
     """
     recipes: dict[str, list[Observation]] = {}
     for one in observations:
         recipes.setdefault(one.recipe, []).append(one)
-    return {recipe: _score(recipe, some, (tuned or {}).get(recipe)) for recipe, some in recipes.items()}
+    scores, best = {}, {}
+    for recipe, some in recipes.items():
+        tables = {
+            width: losses_by_pair(one for one in some if one.width == width)
+            for width in sorted({one.width for one in some})
+        }
+        score = _score(recipe, tables, (tuned or {}).get(recipe), initial_loss)
+        gain = (
+            "the cost of a trial per width is not given"
+            if costs is None
+            else tuning_gain(some, costs, {recipe: score.tuned})[recipe]
+        )
+        scores[recipe] = _with(score, tuning_gain=gain)
+        best[recipe] = {width: tables[width][one.best] for width, one in score.widths.items()}
+    limits = penalties(best)
+    return {recipe: _with(score, asymptotic_penalty=limits[recipe]) for recipe, score in scores.items()}
 
 
 def recipe_gain(better: RecipeScore, other: RecipeScore) -> Estimate:
@@ -152,31 +172,77 @@ def recipe_gain(better: RecipeScore, other: RecipeScore) -> Estimate:
     return mean_difference(better.transferred, other.transferred)
 
 
-def _score(recipe: str, observations: list[Observation], tuned: Pair | None) -> RecipeScore:
-    widths = sorted({one.width for one in observations})
+def _score(
+    recipe: str, tables: dict[int, _Table], tuned: Pair | None, initial_loss: float | None
+) -> RecipeScore:
+    widths = list(tables)
     if len(widths) < 2:
         raise ValueError(f"scorecard: expected two widths or more for recipe {recipe!r}, found {widths}")
-    tables = {width: losses_by_pair(one for one in observations if one.width == width) for width in widths}
     tuned = best_pair(tables[widths[0]]) if tuned is None else tuned
-    scores = {width: score_width(tables[width], tuned) for width in widths}
-    target = widths[-1]
-    return RecipeScore(
+    scores = {width: score_width(tables[width], tuned, initial_loss) for width in widths}
+    score = RecipeScore(
         recipe,
         tuned,
         scores,
-        _drift({width: score.learning_rate.optimum for width, score in scores.items()}),
-        _drift({width: score.weight_decay.optimum for width, score in scores.items()}),
-        tables[target].get(tuned, {}),
-        regret(tables[target], tuned),
+        None,
+        None,
+        tables[widths[-1]].get(tuned, {}),
+        regret(tables[widths[-1]], tuned),
+        regrets={
+            width: regret(table, tuned) for width, table in tables.items() if tuned in complete_pairs(table)
+        },
     )
+    for axis in ("learning_rate", "weight_decay"):
+        optima = {width: getattr(one, axis).optimum for width, one in scores.items()}
+        few = "fewer than three values ran at width {}"
+        score = _with(
+            score,
+            **{
+                f"{axis}_drift": _judge(drift, optima, few),
+                f"{axis}_law": _judge(transfer_law, optima, few),
+                f"joint_{axis}_drift": _joint_drift(
+                    {width: one.joint for width, one in scores.items()}, axis
+                ),
+            },
+        )
+    if any(one and one.verdict == "drifts" for one in (score.learning_rate_drift, score.weight_decay_drift)):
+        limit = "an optimum drifts: under a power law the regret of a fixed pair has no limit"
+    else:
+        limit = limit_or_reason(score.regrets, widths)
+    return _with(score, asymptotic_regret=limit)
 
 
-def score_width(table: dict[Pair, dict[int, float]], tuned: Pair) -> WidthScore:
+def _with(score: RecipeScore, **values: Any) -> RecipeScore:
+    """Returns the score with attributes set; a string is the reason why there is none."""
+    reasons = {name: value for name, value in values.items() if isinstance(value, str)}
+    known = {name: None if name in reasons else value for name, value in values.items()}
+    return replace(score, **known, missing={**score.missing, **reasons})
+
+
+def _joint_drift(joint: Mapping[int, JointOptimum | None], axis: str) -> Drift | str:
+    # At an edge of one hyperparameter there is no fit, and so nothing is known of the other's optimum either.
+    edges = [f"at width {width} {one.advice}" for width, one in joint.items() if one and one.at_edge]
+    if edges and all(joint.values()):
+        return Drift(math.nan, None, math.log2(max(joint) / min(joint)), "undecided", "; ".join(edges))
+    optima = {width: one and getattr(one, axis) for width, one in joint.items()}
+    return _judge(drift, optima, "no joint optimum at width {}")
+
+
+def _judge(
+    judge: Callable[[Mapping[int, Optimum]], Judged], optima: Mapping[int, Optimum | None], why: str
+) -> Judged | str:
+    known = {width: optimum for width, optimum in optima.items() if optimum is not None}
+    lost = [str(width) for width in optima if width not in known]
+    return why.format(", ".join(lost)) if lost else judge(known)
+
+
+def score_width(table: _Table, tuned: Pair, initial_loss: float | None = None) -> WidthScore:
     """Returns one width's optima on the curves through the transferred pair.
 
     Args:
       table: what `losses_by_pair` returns.
       tuned: the transferred pair.
+      initial_loss: of the untrained model; None: unknown.
 
     Raises:
       ValueError: no trial has the transferred decay, or all of them diverged.
@@ -186,89 +252,24 @@ def score_width(table: dict[Pair, dict[int, float]], tuned: Pair) -> WidthScore:
     learning_rate = learning_rate_curve(table, tuned[1])
     if not learning_rate.losses:
         raise ValueError(f"scorecard: no trial with the transferred weight decay {tuned[1]:g}")
+    missing: dict[str, str] = {}
+    joint = fit_joint_optimum(table)
+    if joint is None:
+        missing["joint"] = (
+            "no grid of three learning rates and three decays or more, and their pairs, about the best"
+        )
+    sensitivity = None
+    try:
+        sensitivity = learning_rate_sensitivity(learning_rate.losses, initial_loss)
+    except ValueError as error:
+        missing["sensitivity"] = str(error)
     return WidthScore(
         best,
         float(rows[best].mean()),
         seed_noise(list(rows.values()))[0],
         learning_rate,
         weight_decay_curve(table, learning_rate.best),
+        joint,
+        sensitivity,
+        missing,
     )
-
-
-def learning_rate_curve(table: Mapping[Pair, dict[int, float]], weight_decay: float) -> Curve:
-    """Returns the trials at one weight decay, as loss against learning rate."""
-    return Curve(weight_decay, {pair[0]: seeds for pair, seeds in table.items() if pair[1] == weight_decay})
-
-
-def weight_decay_curve(table: Mapping[Pair, dict[int, float]], learning_rate: float) -> Curve:
-    """Returns the trials at one learning rate, as loss against weight decay; a decay of 0 has no logarithm."""
-    return Curve(
-        learning_rate,
-        {pair[1]: seeds for pair, seeds in table.items() if pair[0] == learning_rate and pair[1] > 0},
-    )
-
-
-def _drift(optima: dict[int, Optimum | None]) -> Drift | None:
-    known = {width: optimum for width, optimum in optima.items() if optimum is not None}
-    return drift(known) if len(known) == len(optima) else None
-
-
-def as_json(scores: Mapping[str, RecipeScore]) -> dict[str, Any]:
-    """Returns the scorecard as plain numbers, strings, lists and dicts; intervals are [low, high] or None.
-
-    Args:
-      scores: what `scorecard` returns.
-    """
-    return {
-        recipe: {
-            "tuned": {"learning_rate": score.tuned[0], "weight_decay": score.tuned[1]},
-            "target": score.target,
-            "widths": {str(width): _width_json(one) for width, one in score.widths.items()},
-            "learning_rate_drift": _drift_json(score.learning_rate_drift),
-            "weight_decay_drift": _drift_json(score.weight_decay_drift),
-            "transferred": {str(seed): loss for seed, loss in score.transferred.items()},
-            "regret": {"value": score.regret.value, "interval": score.regret.interval},
-        }
-        for recipe, score in scores.items()
-    }
-
-
-def _width_json(score: WidthScore) -> dict[str, Any]:
-    return {
-        "best": {"learning_rate": score.best[0], "weight_decay": score.best[1]},
-        "loss": score.loss,
-        "noise": score.noise,
-        "learning_rate": _curve_json(score.learning_rate),
-        "weight_decay": _curve_json(score.weight_decay),
-    }
-
-
-def _curve_json(curve: Curve) -> dict[str, Any]:
-    optimum = curve.optimum
-    return {
-        "held": curve.held,
-        "points": [
-            {
-                "value": value,
-                "mean": mean,
-                "losses": {str(s): loss for s, loss in curve.losses[value].items()},
-            }
-            for value, mean in curve.means.items()
-        ],
-        "optimum": optimum
-        and {
-            "log2": optimum.log2,
-            "interval": optimum.interval,
-            "edge": optimum.edge,
-            "noise": optimum.noise,
-        },
-    }
-
-
-def _drift_json(one: Drift | None) -> dict[str, Any] | None:
-    return one and {
-        "octaves_per_doubling": one.slope,
-        "interval": one.interval,
-        "verdict": one.verdict,
-        "advice": one.advice,
-    }

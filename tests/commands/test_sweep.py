@@ -19,7 +19,7 @@ import math, os, time
 def train(width, hyperparameters, seed, directory):
     lr, wd = hyperparameters["learning_rate"], hyperparameters["weight_decay"]
     time.sleep(float(os.environ.get("PAUSE", "0")))
-    directory.mkdir(exist_ok=True)
+    (directory / "note").write_text("here")
     with open(os.environ.get("LOG", os.devnull), "a") as log:
         log.write(f"{width} {hyperparameters['recipe']} {lr} {wd} {seed}\\n")
     if lr == hyperparameters.get("fails"):

@@ -29,6 +29,7 @@ def make_setting(scores: dict[str, RecipeScore], **changes: object) -> Setting:
         "steps": 500,
         "tokens": 1024,
         "seeds": (0, 1, 2),
+        "decay": "coupled",
         "matrix": dict.fromkeys(scores, (0.25, 2.0)),
         "trials": 100,
         "trial_seconds": 90.0,

@@ -105,7 +105,6 @@ def test_a_trial_that_is_refused_is_left_out_and_the_rest_of_its_group_runs():
 
 def test_a_trial_has_a_folder_of_its_own(tmp_path):
     def writes(width, hyperparameters, seed, directory):
-        directory.mkdir()
         (directory / "note").write_text(str(seed))
         return {"eval/loss": 1.0}
 

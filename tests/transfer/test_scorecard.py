@@ -58,6 +58,74 @@ def test_regret_and_gain(scores):
     assert gain.interval[1] < 0
 
 
+def test_joint_optima_are_where_they_were_planted(scores):
+    for recipe in ("stays", "moves"):
+        score = scores[recipe]
+        for width, one in score.widths.items():
+            for optimum, planted in (
+                (one.joint.learning_rate, best_rate(recipe, width)),
+                (one.joint.weight_decay, BEST_DECAY),
+            ):
+                low, high = optimum.interval
+                # Wider than the intervals: twelve of them are looked at.
+                assert low - 0.15 <= planted <= high + 0.15
+    assert scores["stays"].joint_learning_rate_drift.verdict == "transfers"
+    assert scores["moves"].joint_learning_rate_drift.verdict == "drifts"
+    assert scores["moves"].joint_learning_rate_drift.slope == pytest.approx(-1, abs=0.1)
+
+
+def test_an_edge_of_one_hyperparameter_leaves_both_joint_drifts_open(observations):
+    score = scorecard(one for one in observations if one.weight_decay <= 2.0**-2)["stays"]
+    for drift in (score.joint_learning_rate_drift, score.joint_weight_decay_drift):
+        assert (drift.verdict, drift.interval) == ("undecided", None)
+        assert "at width 64 the best pair has the highest weight decay of the grid: extend it" in drift.advice
+    assert score.learning_rate_drift.verdict == "transfers"
+
+
+def test_laws_and_limits(scores):
+    for score in scores.values():
+        for law in (score.learning_rate_law, score.weight_decay_law):
+            assert law.missing == {}
+            assert law.fit_error.interval[0] == 0  # planted on the law
+            assert law.robustness.interval[0] - 0.2 <= 0 <= law.robustness.interval[1] + 0.2
+    assert scores["stays"].asymptotic_regret.interval[0] <= 0.01
+    assert scores["stays"].regrets[32].value == 0
+    assert scores["moves"].asymptotic_regret is None
+    assert "an optimum drifts" in scores["moves"].missing["asymptotic_regret"]
+    # Best pairs of the grid are 0.2 octaves from the optimum under both.
+    compared = [score.asymptotic_penalty for score in scores.values() if score.asymptotic_penalty]
+    assert len(compared) == 1
+    assert abs(compared[0].value) < 0.02
+
+
+def test_what_needs_more_is_missing_with_its_reason(observations, scores):
+    assert scores["stays"].tuning_gain is None
+    assert "cost of a trial per width is not given" in scores["stays"].missing["tuning_gain"]
+    # The highest learning rates diverged, and the loss of an untrained model is not known.
+    assert scores["moves"].widths[128].sensitivity is None
+    assert "give initial_loss" in scores["moves"].widths[128].missing["sensitivity"]
+    narrow = scorecard(one for one in observations if one.width < 128 and one.weight_decay == 2.0**-2)[
+        "stays"
+    ]
+    assert narrow.weight_decay_drift is None
+    assert narrow.missing["weight_decay_drift"] == "fewer than three values ran at width 32, 64"
+    assert narrow.missing["joint_weight_decay_drift"] == "no joint optimum at width 32, 64"
+    assert narrow.learning_rate_law.missing["fit_error"] == "three widths or more are needed, there are 2"
+    assert narrow.missing["asymptotic_regret"] == "three widths or more are needed, there are 2"
+
+
+def test_costs_and_the_initial_loss_complete_it(observations):
+    scores = scorecard(observations, initial_loss=math.log(256), costs={32: 1.0, 64: 2.0, 128: 8.0})
+    assert scores["stays"].tuning_gain.bought == 1 + 8 * 4 * 3 // 8
+    assert scores["stays"].tuning_gain.gain.value > 0 > scores["moves"].tuning_gain.gain.value
+    for width, one in scores["moves"].widths.items():
+        low, high = one.sensitivity.interval
+        assert 0 < low < one.sensitivity.value < high
+        assert one.sensitivity.value > scores["stays"].widths[width].sensitivity.value or width == 32
+    with pytest.raises(ValueError, match="at width 128, above 0"):
+        scorecard(observations, costs={32: 1.0})
+
+
 def test_a_given_pair_is_transferred(observations):
     other = (2.0**-7, 2.0**-4)
     score = scorecard(observations, tuned={"stays": other})["stays"]
@@ -75,6 +143,18 @@ def test_becomes_json(scores):
     assert any(
         math.isinf(point["mean"]) for point in back["moves"]["widths"]["128"]["learning_rate"]["points"]
     )
+
+
+def test_json_has_every_number_or_its_reason(observations):
+    scores = scorecard(observations, initial_loss=math.log(256), costs={32: 1.0, 64: 2.0, 128: 8.0})
+    back = json.loads(json.dumps(as_json(scores), allow_nan=True))
+    joint = back["stays"]["widths"]["64"]["joint"]
+    assert joint["weight_decay"]["interval"] == list(scores["stays"].widths[64].joint.weight_decay.interval)
+    assert back["stays"]["tuning_gain"]["gain"]["value"] == scores["stays"].tuning_gain.gain.value
+    assert back["stays"]["learning_rate_law"]["robustness"]["interval"]
+    for recipe in back.values():
+        for part in (recipe, *recipe["widths"].values()):
+            assert all(value is not None or name in part["missing"] for name, value in part.items())
 
 
 def test_one_width_is_refused(observations):
