@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
 
 GUARD = 8  # columns beyond the k that are asked for
-_WARM_ROUNDS = 3
+_WARM_ROUNDS = 5
 _BLOCKS = 4  # of a restart
 ROUNDING = 16  # epsilons that a value loses in products and Gram matrices
 _EPS = float(jnp.finfo(jnp.float32).eps)
@@ -161,7 +161,8 @@ def _round(
     products: Products, state: Estimate, active: Bool[Array, " n"], blocks: int, tol: float
 ) -> Estimate:
     k, b = state.err.shape[1], state.block.shape[-1]
-    image = products.times(state.block, active)
+    # Zero where there is nothing to do: decompositions of zero are free.
+    image = jnp.where(active[:, None, None], products.times(state.block, active), 0.0)
     space, images = state.block, image
     if blocks > 1:
         space, images = _krylov_space(products, state.block, image, active, blocks)

@@ -22,15 +22,23 @@ _NOISE = 2e-6  # a share of a block's largest column that is no more than roundi
 
 
 def one_by_one(decompose: Callable[[Array], Any], matrices: Float[Array, "n b b"]) -> Any:
-    """A decomposition of each matrix, on CPU one after the other.
+    """A decomposition of each matrix, on CPU one after the other; that of zero may be all zeros.
 
     jaxlib deals a batch of LAPACK calls to its pool of threads and waits inside of the pool: two batches at a time
-    can wait for each other for ever (seen with jaxlib 0.10.2, on two cores).
+    can wait for each other for ever (seen with jaxlib 0.10.2, on two cores). And so a matrix with which there is
+    nothing to do costs nothing, where its place in the batch is zero.
     """
     if len(matrices) == 1:
         return jax.tree.map(lambda x: x[None], decompose(matrices[0]))
+    nothing = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(decompose, jax.typeof(matrices[0]))
+    )
+
+    def decomposed(matrix: Array) -> Any:
+        return lax.cond(jnp.any(matrix != 0), decompose, lambda _: nothing, matrix)
+
     return lax.platform_dependent(
-        matrices, cpu=lambda batch: lax.map(decompose, batch), default=jax.vmap(decompose)
+        matrices, cpu=lambda batch: lax.map(decomposed, batch), default=jax.vmap(decompose)
     )
 
 
@@ -89,11 +97,12 @@ def orthonormal(block: Float[Array, "n r b"], against: Float[Array, "n r c"] | N
     First its large directions, then those that they left out, down to rounding errors. Zero columns come first
     where there is nothing to do in the second part.
     """
-    noise = _NOISE * jnp.max(lengths(block), axis=1)
+    largest = jnp.max(lengths(block), axis=1)
+    noise, something = _NOISE * largest, (largest > 0)[:, None]
 
     def unfinished(state: tuple[Array, Array]) -> Array:
         stage, basis = state
-        return (stage < 2) & jnp.any(_null(basis))
+        return (stage < 2) & jnp.any(_null(basis) & something)
 
     def stage_of(state: tuple[Array, Array]) -> tuple[Array, Array]:
         stage, basis = state

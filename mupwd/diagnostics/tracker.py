@@ -80,7 +80,7 @@ def track_spectrum(
 
     An observation starts from the singular vectors of the one before. Block power iteration with Rayleigh-Ritz
     is repeated until the estimate of the relative error, $3 r^2 / (2 \sigma (\sigma - \sigma_b))$, is at most
-    `tol` for all k; where three rounds do not do, and at the first observation, block Krylov iteration goes on.
+    `tol` for all k; where five rounds do not do, and at the first observation, block Krylov iteration goes on.
     What no residual can see is a new direction outside of the block: every `audit_every` steps it is looked for
     from random vectors. Between observations a step costs a comparison of two integers.
 
