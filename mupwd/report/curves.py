@@ -10,8 +10,17 @@ from typing import Literal
 from mupwd.transfer import Curve, RecipeScore
 
 Axis = Literal["learning_rate", "weight_decay"]
-AXES: dict[Axis, str] = {"learning_rate": "learning rate", "weight_decay": "weight decay (coupled)"}
+AXES: tuple[Axis, Axis] = ("learning_rate", "weight_decay")
 _HEADROOM = 0.45
+
+
+def axis_names(decay: str) -> dict[Axis, str]:
+    """Returns what the axes are called.
+
+    Args:
+      decay: "coupled" or "independent".
+    """
+    return {"learning_rate": "learning rate", "weight_decay": f"weight decay ({decay})"}
 
 
 @dataclass(frozen=True)

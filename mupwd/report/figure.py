@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mupwd.report.curves import AXES, Panel, loss_range, panels
+from mupwd.report.curves import Panel, axis_names, loss_range, panels
 from mupwd.transfer import RecipeScore
 
 if TYPE_CHECKING:
@@ -17,13 +17,14 @@ COLOURS = ("#E69F00", "#009E73", "#0072B2", "#CC79A7", "#D55E00", "#56B4E9")
 MARKERS = ("o", "s", "D", "^", "v", "P")
 
 
-def write_figure(file: Path, scores: Mapping[str, RecipeScore], title: str) -> None:
+def write_figure(file: Path, scores: Mapping[str, RecipeScore], title: str, decay: str = "coupled") -> None:
     """Draws loss against learning rate and against decay, one row per recipe and one curve per width.
 
     Args:
       file: .png, .svg or .pdf.
       scores: what `mupwd.transfer.scorecard` returns.
       title: of the picture.
+      decay: the trials' convention, "coupled" or "independent".
     """
     from matplotlib.figure import Figure
 
@@ -32,14 +33,14 @@ def write_figure(file: Path, scores: Mapping[str, RecipeScore], title: str) -> N
     axes = figure.subplots(rows, 2, squeeze=False, sharey=True)
     low, high = loss_range(scores)
     for index, panel in enumerate(panels(scores)):
-        _draw(axes[index // 2][index % 2], panel, low, high)
+        _draw(axes[index // 2][index % 2], panel, axis_names(decay)[panel.axis], low, high)
     figure.suptitle(title, fontsize=12)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     figure.savefig(file)
 
 
-def _draw(axes: Axes, panel: Panel, low: float, high: float) -> None:
+def _draw(axes: Axes, panel: Panel, name: str, low: float, high: float) -> None:
     top = high - 0.02 * (high - low)
     for index, line in enumerate(panel.lines):
         colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
@@ -71,10 +72,10 @@ def _draw(axes: Axes, panel: Panel, low: float, high: float) -> None:
     every = [x for line in panel.lines for x in line.x]
     axes.set_xlim(min(every) - 0.3, max(every) + 0.3)
     axes.set_ylim(low - 0.04 * (high - low), high)
-    axes.set_title(f"{panel.recipe}: loss against {AXES[panel.axis]}", fontsize=10)
+    axes.set_title(f"{panel.recipe}: loss against {name}", fontsize=10)
     ticks = sorted({round(x) for x in every})
     axes.set_xticks(ticks, [f"$2^{{{tick}}}$" for tick in ticks])
-    axes.set_xlabel(f"{AXES[panel.axis]} at the base")
+    axes.set_xlabel(f"{name} at the base")
     if panel.axis == "learning_rate":
         axes.set_ylabel("held-out loss (nats/token)")
     axes.grid(alpha=0.25)

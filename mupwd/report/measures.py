@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from mupwd.report.words import estimate_words, optimum_words
 from mupwd.transfer import Estimate, RecipeScore
 
-_WIDTH = 150  # what the columns need; a narrower terminal wraps them, which loses nothing
+_ANY = 1000
 
 
 def print_measures(console: Console, scores: Mapping[str, RecipeScore]) -> None:
@@ -39,7 +40,9 @@ def print_measures(console: Console, scores: Mapping[str, RecipeScore]) -> None:
             )
             reasons |= dict.fromkeys(f"{name}: {why}" for name, why in one.missing.items())
     console.print()
-    console.print(table, width=max(console.width, _WIDTH), crop=False)
+    # As wide as its content: a narrower terminal wraps it, which loses nothing.
+    table.width = Measurement.get(console, console.options.update(max_width=_ANY), table).maximum
+    console.print(table, crop=False)
     for score in scores.values():
         for line in _lines(score):
             console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)

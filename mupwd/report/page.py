@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from string import Template
 
-from mupwd.report.curves import AXES, loss_range, panels
+from mupwd.report.curves import AXES, axis_names, loss_range, panels
 from mupwd.report.setting import Setting
 from mupwd.report.words import (
     SIGNS,
@@ -38,7 +38,7 @@ def page(scores: Mapping[str, RecipeScore], setting: Setting) -> str:
     static = importlib.resources.files("mupwd.report") / "static"
     first = next(iter(scores.values()))
     data = {
-        "axes": AXES,
+        "axes": axis_names(setting.decay),
         "range": loss_range(scores),
         "widths": sorted({width for score in scores.values() for width in score.widths}),
         "base": min(first.widths),

@@ -113,8 +113,9 @@ def timescales(score: RecipeScore, setting: Setting) -> tuple[float, float]:
 def horizon_words(score: RecipeScore, setting: Setting) -> str:
     """Returns how the run's length compares with the time in which decay forgets."""
     base, target = timescales(score, setting)
+    formula = "1/wd" if setting.decay == "independent" else "1/(lr·wd)"
     return (
-        f"decay timescale 1/(lr·wd) of a matrix: {base:,.0f} steps at width {min(score.widths)}, "
+        f"decay timescale {formula} of a matrix: {base:,.0f} steps at width {min(score.widths)}, "
         f"{target:,.0f} at width {score.target}; the runs have {setting.steps:,} steps"
     )
 

@@ -29,7 +29,8 @@ def write_report(directory: Path, scores: Mapping[str, RecipeScore], setting: Se
     with explain_full_disk(files[1], files[1].name):
         # Drawn aside and renamed: a kill must not leave half a picture.
         drawn = directory / ".curves.png"
-        write_figure(drawn, scores, f"{setting.model}, {setting.steps:,} steps of {setting.tokens:,} tokens")
+        title = f"{setting.model}, {setting.steps:,} steps of {setting.tokens:,} tokens"
+        write_figure(drawn, scores, title, setting.decay)
         drawn.replace(files[1])
     summary = {"setting": setting.as_json(), "recipes": as_json(scores)}
     write_json(files[2], summary)

@@ -1,12 +1,16 @@
 """What the sentences say, and that they say when nothing is known."""
 
+import io
 import math
+import re
 
 import pytest
 from helpers.scores import make_scores, make_setting
 from helpers.synthetic import observation
 from rich.console import Console
 
+from mupwd.report.measures import print_measures
+from mupwd.report.page import page
 from mupwd.report.terminal import print_scorecard
 from mupwd.report.words import (
     comparison,
@@ -32,6 +36,27 @@ def test_a_recipe_that_transfers(scores):
     assert found[0].text.startswith("best learning rate stays: ")
     assert "octaves per doubling of width" in found[0].text
     assert short_drift(scores["stays"].learning_rate_drift).text.startswith("stays (")
+
+
+def test_an_independent_decay_has_a_timescale_of_its_own_and_is_called_so(scores):
+    score = scores["stays"]
+    rate, decay = score.tuned
+    coupled, independent = (make_setting(scores, decay=kind) for kind in ("coupled", "independent"))
+    assert f"1/(lr·wd) of a matrix: {1 / (rate * decay):,.0f} steps" in horizon_words(score, coupled)
+    assert f"1/wd of a matrix: {1 / decay:,.0f} steps" in horizon_words(score, independent)
+    assert '"weight decay (coupled)"' in page(scores, coupled)
+    assert '"weight decay (independent)"' in page(scores, independent)
+
+
+def test_what_is_measured_besides_is_printed_whole_or_with_its_reason(scores):
+    console = Console(file=io.StringIO(), width=60, emoji=False)
+    print_measures(console, scores)
+    text = console.file.getvalue()
+    for width, one in scores["stays"].widths.items():
+        assert re.search(rf"stays +{width} .*{re.escape(optimum_words(one.joint.learning_rate))}", text)
+    assert "stays: best learning rate: fit error of its power law" in text
+    assert "not measured: tuning_gain: " in text
+    assert "…" not in text
 
 
 def test_a_recipe_that_drifts(scores):
