@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import uuid
 from pathlib import Path
 
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -50,6 +52,11 @@ def write_atomically(file: str | os.PathLike[str], content: str | bytes, *, new:
         if isinstance(error, OSError) and error.errno is not None:
             error.filename, error.filename2 = os.fspath(file), None  # not the temporary's name
         raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is that of a half-written file, which a kill may leave behind."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def _link(temporary: Path, path: Path) -> None:

@@ -33,8 +33,9 @@ examples/sweep_equinox.py is one.
 
 Stop it whenever you like, even with kill -9: `mupwd sweep DIR` goes on. Start it several times, also on several
 machines with one file system, and they share the work; each trial's result is recorded once. A trial that diverges is a
-result. One that raises or is killed is tried again, recorded with its error, and stops nothing. Flags for an existing
-directory change its grid: what has finished is kept.
+result. One that raises, or whose process is killed, is tried again, recorded with its error, and stops nothing (with
+--processes 1, the default on a GPU or TPU, trials run in the command's own process: what kills that ends it). Flags for
+an existing directory change its grid: what has finished is kept.
 
 examples:
   mupwd sweep runs/first --widths 32,64,128 --learning_rates 2^-9:2^-3 --weight_decays 2^-4:2^0:4 --steps 400
@@ -170,12 +171,12 @@ def _declared(args: argparse.Namespace, known: Any) -> Any:
         flags["widths"] = _integers(args.widths)
     if args.recipes is not None:
         flags["recipes"] = _recipes(args.recipes)
-    given |= fields_of(flags, "flags")
-    # One horizon replaces the other.
-    for name, other in (("steps", "tokens_per_parameter"), ("tokens_per_parameter", "steps")):
-        if name in given and other not in given:
-            fields.pop(other, None)
-    fields |= given
+    for more in (given, fields_of(flags, "flags")):
+        # One horizon replaces the other.
+        for name, other in (("steps", "tokens_per_parameter"), ("tokens_per_parameter", "steps")):
+            if more.get(name) is not None and more.get(other) is None:
+                fields.pop(other, None)
+        fields |= more
     fields["hyperparameters"] = {**fields.get("hyperparameters", {}), **dict(map(_pair, args.set))}
     return Sweep(**fields)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import pickle
 import shlex
 import statistics
 import sys
@@ -111,11 +112,12 @@ def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
             break
         prepared = prepared._replace(sweep=wider)
         ran = run_sweep(prepared, directory, args.processes, args.retries, console)
-    files = [*_judged(prepared, ran, directory, console), directory / SQLITE_NAME]
-    write_sqlite(directory / SQLITE_NAME, ran.results, ran.failed)
+    files = [directory / SQLITE_NAME]
+    write_sqlite(files[0], ran.results, ran.failed)
     if args.parquet:
         files.append(directory / PARQUET_NAME)
         write_parquet(directory / PARQUET_NAME, ran.results, ran.failed)
+    files += _judged(prepared, ran, directory, console)
     minutes = (time.monotonic() - start) / 60
     diverged = sum(math.isinf(result.loss) for result in ran.results)
     console.print(
@@ -130,11 +132,18 @@ def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
             f"failed: {trial}: {error.strip().splitlines()[-1]} (all of it: {directory}/failed/{trial.id}.json)",
             file=sys.stderr,
         )
+    if ran.failed:
+        print(
+            f"mended? mupwd sweep {directory} --retries {args.retries + 1} tries them again", file=sys.stderr
+        )
     return 1 if ran.failed else 0
 
 
 def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console) -> list[Path]:
     """Prints and writes what the results say; returns the files."""
+    if not ran.results:
+        console.print("\nno verdict: no trial has a result")
+        return []
     try:
         scores = scorecard(
             [result.observation() for result in ran.results],
@@ -193,6 +202,12 @@ def _prepared(sweep: Sweep) -> Prepared:
     train = named(sweep.train, "--train")
     if not callable(train):
         raise ValueError(f"--train {sweep.train} is {type(train).__name__}; expected a function")
+    try:
+        pickle.dumps(train)
+    except Exception as error:
+        raise ValueError(
+            f"--train {sweep.train} cannot be handed to other processes ({error}); define it by `def` in a module"
+        ) from error
     return prepare(sweep, cast(Train, train))
 
 

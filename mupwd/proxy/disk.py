@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,25 @@ def _full_disk(error: BaseException | None) -> int | None:
                 return code
         error = error.__cause__ or error.__context__
     return None
+
+
+@contextlib.contextmanager
+def written_aside(file: Path) -> Iterator[Path]:
+    """Gives a name of the same kind to write to, and renames it when all is written: for libraries that write files.
+
+    Args:
+      file: where to.
+
+    Raises:
+      OSError: it could not be written; a full disk is said so.
+    """
+    aside = file.with_name(f".{uuid.uuid4().hex}{file.suffix}")
+    with explain_full_disk(file, file.name):
+        try:
+            yield aside
+            aside.replace(file)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, text: str, *, new: bool = False) -> None:

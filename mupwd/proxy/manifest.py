@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import hashlib
@@ -15,6 +16,7 @@ from typing import Any
 
 import jax
 
+from mupwd.files import is_temporary
 from mupwd.plan import Plan
 from mupwd.proxy.disk import write_atomic
 
@@ -70,18 +72,19 @@ def open_manifest(directory: Path, run: Mapping[str, Any]) -> bool:
         )
     if not path.exists():
         strangers = sorted(entry.name for entry in directory.iterdir()) if directory.exists() else []
-        strangers = [name for name in strangers if not name.startswith(f".{FILE_NAME}.")]
-        if strangers:
+        strangers = [name for name in strangers if not is_temporary(name)]
+        if strangers and not path.exists():
             raise ValueError(
                 f"directory={str(directory)!r} holds no run ({FILE_NAME} is missing) but other files "
                 f"({', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''}); give an empty or a "
                 "new directory"
             )
         directory.mkdir(parents=True, exist_ok=True)
-        write_atomic(
-            path, json.dumps({"schema": SCHEMA, "run": run, "environment": environment()}, indent=2) + "\n"
-        )
-        return False
+        text = json.dumps({"schema": SCHEMA, "run": run, "environment": environment()}, indent=2) + "\n"
+        # Of several processes that start a run together one writes it, and the others find it.
+        with contextlib.suppress(FileExistsError):
+            write_atomic(path, text, new=True)
+            return False
     found = read_manifest(directory)["run"]
     differences = _differences(found, run)
     if differences:
@@ -104,9 +107,9 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no {FILE_NAME} in {str(directory)!r}: it is not the directory of a run")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{path} is not JSON ({error}); remove the directory to start the run anew"
+            f"{path} is not JSON ({error}): it is damaged; put it back from a copy, or start anew in another directory"
         ) from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise ValueError(

@@ -131,7 +131,7 @@ class Trainer:
         if directory is None:
             with self._progress_bar(0) as progress:
                 result = self._train(hyper, self._init(hyper), seed, None, None, progress, [])
-            return self._with_decay(result, learning_rate, weight_decay)
+            return self.with_decay(result, learning_rate, weight_decay)
         directory = Path(directory)
         known = open_manifest(directory, self._manifest(learning_rate, weight_decay, seed))
         if known and (result := read_result(directory)) is not None:
@@ -152,7 +152,7 @@ class Trainer:
             progress = stack.enter_context(self._progress_bar(done))
             result = self._train(hyper, state, seed, log, checkpoints, progress, earlier)
             log.flush()
-        result = self._with_decay(result, learning_rate, weight_decay)
+        result = self.with_decay(result, learning_rate, weight_decay)
         write_result(directory, result)
         return result
 
@@ -195,9 +195,14 @@ class Trainer:
             recorder.read(running)
         return recorder.result()
 
-    def _with_decay(
-        self, result: dict[str, Any], learning_rate: float, weight_decay: float
-    ) -> dict[str, Any]:
+    def with_decay(self, result: dict[str, Any], learning_rate: float, weight_decay: float) -> dict[str, Any]:
+        """Returns a result with "train/decay_elapsed".
+
+        Args:
+          result: with the "step" that was reached.
+          learning_rate: the base's peak.
+          weight_decay: the base's.
+        """
         rate = weight_decay if self.train.decay == "independent" else learning_rate * weight_decay
         return {**result, "train/decay_elapsed": float(rate * self._elapsed[result["step"]])}
 

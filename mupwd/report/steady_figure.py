@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mupwd.proxy.disk import explain_full_disk
+from mupwd.proxy.disk import written_aside
 from mupwd.report.figure import COLOURS, MARKERS
 from mupwd.transfer.exponent import RULES, ExponentFit
 from mupwd.transfer.steady import SteadyCheck, SteadyLine
@@ -148,8 +148,5 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _save(figure: Figure, file: Path) -> None:
-    with explain_full_disk(file, file.name):
-        # Drawn aside and renamed: a kill must not leave half a picture.
-        drawn = file.with_name(f".{file.name}")
+    with written_aside(file) as drawn:
         figure.savefig(drawn)
-        drawn.replace(file)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from mupwd.proxy.disk import explain_full_disk, write_atomic
+from mupwd.proxy.disk import write_atomic, written_aside
 from mupwd.report.figure import write_figure
 from mupwd.report.page import page
 from mupwd.report.setting import Setting
@@ -26,12 +26,9 @@ def write_report(directory: Path, scores: Mapping[str, RecipeScore], setting: Se
     """
     files = [directory / name for name in ("index.html", "curves.png", "summary.json")]
     write_atomic(files[0], page(scores, setting))
-    with explain_full_disk(files[1], files[1].name):
-        # Drawn aside and renamed: a kill must not leave half a picture.
-        drawn = directory / ".curves.png"
-        title = f"{setting.model}, {setting.steps:,} steps of {setting.tokens:,} tokens"
+    title = f"{setting.model}, {setting.steps:,} steps of {setting.tokens:,} tokens"
+    with written_aside(files[1]) as drawn:
         write_figure(drawn, scores, title, setting.decay)
-        drawn.replace(files[1])
     summary = {"setting": setting.as_json(), "recipes": as_json(scores)}
     write_json(files[2], summary)
     return files

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from mupwd.proxy.disk import explain_full_disk
+
 PATIENCE = 60.0
 """Seconds without a sign of life after which a claim of another machine is taken away."""
 
@@ -77,10 +79,13 @@ class Claims:
         if path.exists() and not self._remove_if_dead(path):
             return False
         try:
-            with open(path, "x", encoding="utf-8") as file:
+            with explain_full_disk(path, "a claim"), open(path, "x", encoding="utf-8") as file:
                 file.write(self._text)
         except FileExistsError:
             return False
+        except OSError:
+            path.unlink(missing_ok=True)  # empty, it would look like another's
+            raise
         self._mine.add(name)
         return True
 

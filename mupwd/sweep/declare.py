@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import runpy
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -69,10 +70,13 @@ class Sweep:
                 raise ValueError(f"sweep: {name} must be one or more different values, got {list(values)}")
             kind = str if name == "recipes" else int if name in ("widths", "seeds") else float | int
             wrong = [one for one in values if not isinstance(one, kind) or isinstance(one, bool)]
-            lowest = {"recipes": None, "seeds": 0, "weight_decays": 0}.get(name, 1e-300)
+            lowest = {"recipes": None, "seeds": 0}.get(name, 1e-300)
             wrong += [] if wrong or lowest is None else [one for one in values if not one >= lowest]
             if wrong:
-                raise ValueError(f"sweep: {name}: {wrong[0]!r} is not one; got {list(values)}")
+                what = (
+                    "a name" if name == "recipes" else "a whole number" if kind is int else "a number above 0"
+                )
+                raise ValueError(f"sweep: {name}: {wrong[0]!r} is not {what}; got {list(values)}")
         for name in self.recipes:
             known_recipes.get(name)
         object.__setattr__(self, "widths", tuple(sorted(self.widths)))
@@ -84,8 +88,10 @@ class Sweep:
             )
         for name in ("base", "steps", "tokens_per_parameter"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool | str) or not value > 0):
-                raise ValueError(f"sweep: {name} must be above 0, got {value!r}")
+            if value is not None and (isinstance(value, bool | str) or not 0 < value < math.inf):
+                raise ValueError(f"sweep: {name} must be a number above 0, got {value!r}")
+        if self.train is not None and not isinstance(self.train, str):
+            raise ValueError(f'sweep: train must be a name, "package.module:function", got {self.train!r}')
         if self.train is not None and self.tokens_per_parameter is not None:
             raise ValueError(
                 "sweep: tokens_per_parameter is of the proxy; give steps for a model of your own"

@@ -14,6 +14,7 @@ from mupwd.proxy.manifest import environment, open_manifest, read_manifest
 from mupwd.sweep.claims import Claims
 from mupwd.sweep.drive import Ran, run_study
 from mupwd.sweep.fixed import Wanted
+from mupwd.sweep.interrupts import Interrupts
 from mupwd.sweep.local import LocalExecutor, Runner
 from mupwd.sweep.progress import SweepProgress
 from mupwd.sweep.store import Store
@@ -60,11 +61,12 @@ def run_in_directory(
     (console or Console()).print(opening, soft_wrap=True, highlight=False, markup=False, emoji=False)
     store = Store(directory, notify)
     with (
+        Interrupts() as interrupts,
         Claims(directory, notify) as claims,
         LocalExecutor(runner, processes, store.folder) as executor,
         SweepProgress(errors, study.expected(), processes) as progress,
     ):
-        return run_study(study, store, claims, executor, progress, retries)
+        return run_study(study, store, claims, executor, progress, retries, check=interrupts.check)
 
 
 def processes_at_a_time(given: int | None) -> int:

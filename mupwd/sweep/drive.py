@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mupwd.sweep.claims import Claims
@@ -64,6 +64,7 @@ def run_study(
     progress: SweepProgress,
     retries: int = 0,
     most_together: int = 256,
+    check: Callable[[], None] = lambda: None,
 ) -> Ran:
     """Runs what the study needs and the store does not hold; each result is recorded as soon as it is there.
 
@@ -77,12 +78,14 @@ def run_study(
       progress: is told of each.
       retries: how often a trial that fails is tried again.
       most_together: trials in one program, where that pays.
+      check: called between trials; may raise to end the run.
 
     Raises:
       OSError: a result could not be written.
     """
     state = _State()
     while True:
+        check()
         missing = _missing(study, store, progress, state, retries)
         if not missing:
             progress.complete()
@@ -99,6 +102,7 @@ def run_study(
                 continue
             for result in outcome:
                 _record(result, store, claims, progress, state)
+            check()
         if not ours:
             progress.waiting(len(missing))
             time.sleep(_SECONDS_BETWEEN_LOOKS)

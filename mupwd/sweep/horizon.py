@@ -28,9 +28,13 @@ def steps_for(width: int, base: int, tokens_per_parameter: float, hyperparameter
     """
     fields = {one.name for one in dataclasses.fields(ProxyConfig)}
     config = ProxyConfig(**{name: value for name, value in hyperparameters.items() if name in fields})
-    defaults = {one.name: one.default for one in dataclasses.fields(TrainConfig)}
-    batch, length = (hyperparameters.get(name, defaults[name]) for name in ("batch_size", "sequence_length"))
-    return math.ceil(tokens_per_parameter * _parameters(config, base, width) / (batch * length))
+    tokens = 1
+    for name in ("batch_size", "sequence_length"):
+        size = hyperparameters.get(name, getattr(TrainConfig, name))
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name} must be a positive integer, got {size!r}")
+        tokens *= size
+    return math.ceil(tokens_per_parameter * _parameters(config, base, width) / tokens)
 
 
 @functools.lru_cache(maxsize=64)

@@ -58,7 +58,7 @@ class OneByOne:
         for one, folder in zip(trials, folders, strict=True):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-            found.append(_plain(self._train(one.width, one.hyperparameters, one.seed, folder)))
+            found.append(_plain(self._train(one.width, dict(one.hyperparameters), one.seed, folder)))
         return found
 
     def measure(self, trial: Trial, most: int) -> Measurement:
@@ -68,11 +68,18 @@ class OneByOne:
 
 def _plain(metrics: Mapping[str, Any]) -> Metrics:
     """Metrics as JSON types, whatever arrays a model's own function returned."""
-    if LOSS not in metrics:
+    if not isinstance(metrics, Mapping) or LOSS not in metrics:
+        found = ", ".join(map(str, metrics)) if isinstance(metrics, Mapping) else repr(metrics)
+        raise ValueError(f"the train function returned no {LOSS!r}; it returned {found or 'nothing'}")
+    if isinstance(metrics[LOSS], str):
         raise ValueError(
-            f"the train function returned no {LOSS!r}; it returned {', '.join(metrics) or 'nothing'}"
+            f"the train function's {LOSS!r} is {metrics[LOSS]!r}; expected a number, NaN if it diverged"
         )
-    return {name: one if isinstance(one, str | int) else float(one) for name, one in metrics.items()}
+    # A boolean is an int to Python, and no number to JSON.
+    return {
+        str(name): one if isinstance(one, str) or type(one) is int else float(one)
+        for name, one in metrics.items()
+    }
 
 
 class Failed(NamedTuple):
@@ -227,8 +234,10 @@ class LocalExecutor:
         context = multiprocessing.get_context("spawn")
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         ours, theirs = context.Pipe()
-        core = cores[index % len(cores)] if cores else None
-        process = context.Process(target=_work, args=(theirs, self._runner, core), daemon=True)
+        # Not where cores are left over: other sweeps may run on this machine.
+        core = cores[index] if self.processes == len(cores) else None
+        # No daemon, which may have no processes of its own, such as those that load data.
+        process = context.Process(target=_work, args=(theirs, self._runner, core))
         process.start()
         theirs.close()
         return _Worker(process, ours, set())
@@ -256,7 +265,7 @@ def _outcome(runner: Runner, task: _Task) -> Measurement | list[Result] | Failed
         metrics = runner.run(task.trials, task.folders)
         seconds = round((time.monotonic() - start) / len(task.trials), 3)
         return [Result(trial, one, seconds) for trial, one in zip(task.trials, metrics, strict=True)]
-    except Exception:
+    except (Exception, SystemExit):
         return Failed(task.trials, traceback.format_exc())
 
 

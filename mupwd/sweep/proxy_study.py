@@ -79,7 +79,7 @@ def checked_corpus(hyperparameters: Mapping[str, Any], widths: Iterable[int]) ->
     """
     proxy, _ = proxy_configs(hyperparameters)
     for width in widths:
-        proxy.heads(width)
+        proxy.key_value_heads(width)
     text = corpus(
         hyperparameters.get("corpus", "stdlib"),
         tokenizer=hyperparameters.get("tokenizer", "bytes"),

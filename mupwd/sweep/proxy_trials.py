@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,10 +52,7 @@ class ProxyTrials:
         if any(_trainer(trial) is not trainer for trial in trials):
             raise ValueError("trials that run together may differ in learning rate, decay and seed only")
         if len(trials) == 1 or not _can_run_together(trainer):
-            return [
-                train(one.width, one.hyperparameters, one.seed, folder)
-                for one, folder in zip(trials, folders, strict=True)
-            ]
+            return [_run_alone(one, folder) for one, folder in zip(trials, folders, strict=True)]
         return _run_together(trainer, trials, folders)
 
     def measure(self, trial: Trial, most: int) -> Measurement:
@@ -73,7 +71,10 @@ class ProxyTrials:
             return best
         size = 4
         while size <= most and _can_run_together(trainer):
-            seconds = _seconds_per_step(trainer, trial, size) * trainer.train.steps / size
+            try:
+                seconds = _seconds_per_step(trainer, trial, size) * trainer.train.steps / size
+            except jax.errors.JaxRuntimeError:  # more than the device has memory for
+                break
             if seconds * _WORTH_IT > best.seconds:
                 break
             best = Measurement(size, seconds)
@@ -112,8 +113,10 @@ def _compiled(trainer: Trainer, together: bool) -> _Compiled:
 
 
 def _can_run_together(trainer: Trainer) -> bool:
-    """Not where batches come from the host, nor where vmap would observe at every step."""
-    return trainer.tokens is not None and trainer.train.observe_every is None
+    """Not where batches come from the host, where vmap would observe at every step, nor what a run alone does on the
+    way."""
+    on_the_way = (trainer.train.observe_every, trainer.train.eval_every, trainer.train.checkpoint_every)
+    return trainer.tokens is not None and on_the_way == (None, None, None)
 
 
 def _hypers(trials: Sequence[Trial]) -> Hyper:
@@ -125,6 +128,13 @@ def _hypers(trials: Sequence[Trial]) -> Hyper:
         jnp.array([trial.hyperparameters["weight_decay"] for trial in trials], jnp.float32),
         jnp.array([trial.seed for trial in trials], jnp.uint32),
     )
+
+
+def _run_alone(trial: Trial, folder: Path | None) -> Metrics:
+    # What an attempt that was killed left there is of no use without a checkpoint, and may be of other code.
+    if folder is not None and trial.hyperparameters.get("checkpoint_every") is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return train(trial.width, trial.hyperparameters, trial.seed, folder)
 
 
 def _run_together(trainer: Trainer, trials: Sequence[Trial], folders: Sequence[Path | None]) -> list[Metrics]:
@@ -141,7 +151,9 @@ def _run_together(trainer: Trainer, trials: Sequence[Trial], folders: Sequence[P
     highest = trainer.train.diverged_factor * math.log(trainer.proxy.vocab_size)
     found = []
     for index, folder in enumerate(folders):
-        found.append(_metrics(curves["train/loss"][index], float(evaluations[index]), highest))
+        values = trials[index].hyperparameters
+        one = _metrics(curves["train/loss"][index], float(evaluations[index]), highest)
+        found.append(trainer.with_decay(one, values["learning_rate"], values["weight_decay"]))
         if folder is not None:
             _write_log(folder, {name: curve[index] for name, curve in curves.items()}, trainer, found[-1])
     return found

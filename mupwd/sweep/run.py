@@ -18,7 +18,7 @@ from mupwd.sweep.declare import Sweep, write_sweep
 from mupwd.sweep.directory import processes_at_a_time, run_in_directory
 from mupwd.sweep.drive import Ran
 from mupwd.sweep.local import LocalExecutor, Measurement, OneByOne, Runner
-from mupwd.sweep.proxy_study import checked_corpus, corpus_identity, proxy_trials
+from mupwd.sweep.proxy_study import checked_corpus, corpus_identity, proxy_configs, proxy_trials
 from mupwd.sweep.trial import Train
 
 _CODE = "code.json"
@@ -52,7 +52,11 @@ def prepare(sweep: Sweep, train: Train | None = None) -> Prepared:
     if train is not None:
         decided |= {"train": sweep.train, "hyperparameters": dict(sweep.hyperparameters)}
         return Prepared(sweep, OneByOne(train), decided, f"{sweep.train}")
-    text = checked_corpus(sweep.given(sweep.target), sweep.widths)
+    assert sweep.base is not None
+    widths = sorted({sweep.base, *sweep.widths})
+    for width in widths:
+        proxy_configs(sweep.given(width))
+    text = checked_corpus(sweep.given(sweep.target), widths)
     given = {**sweep.hyperparameters, "vocab_size": text.vocab_size}
     sweep = Sweep(**{**_fields(sweep), "hyperparameters": given})
     decided |= {"hyperparameters": given, "corpus": corpus_identity(text)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import math
 import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mupwd.proxy.disk import explain_full_disk
+from mupwd.proxy.disk import written_aside
 from mupwd.sweep.trial import LOSS, Result, Trial
 
 SQLITE_NAME, PARQUET_NAME = "trials.sqlite", "trials.parquet"
@@ -44,7 +44,7 @@ def rows(results: Iterable[Result], failed: Mapping[Trial, str]) -> list[dict[st
         found.append(
             _of(result.trial)
             | {
-                "status": metrics.get("status", "finished"),
+                "status": "finished" if math.isfinite(result.loss) else "diverged",
                 "step": metrics.get("step"),
                 "eval_loss": _finite(metrics[LOSS]),
                 "train_loss": _finite(metrics.get("train/loss")),
@@ -77,23 +77,17 @@ def write_sqlite(file: Path, results: Iterable[Result], failed: Mapping[Trial, s
         if not isinstance(value, str)
     ]
     columns = list(_COLUMNS)
-    drawn = file.with_name(f".{file.name}.{os.getpid()}")
-    with explain_full_disk(file, file.name):
-        drawn.unlink(missing_ok=True)
-        try:
-            with contextlib.closing(sqlite3.connect(drawn)) as base, base:
-                base.execute(f"CREATE TABLE trials ({', '.join(f'{k} {v}' for k, v in _COLUMNS.items())})")
-                base.execute("CREATE TABLE metrics (id TEXT, name TEXT, value REAL, PRIMARY KEY (id, name))")
-                base.executemany(
-                    f"INSERT INTO trials VALUES ({', '.join('?' * len(columns))})",
-                    [tuple(row[name] for name in columns) for row in rows(results, failed)],
-                )
-                base.executemany("INSERT INTO metrics VALUES (?, ?, ?)", metrics)
-            drawn.replace(file)
-        except sqlite3.Error as error:
-            raise OSError(f"could not write {file}: {error}") from error
-        finally:
-            drawn.unlink(missing_ok=True)
+    try:
+        with written_aside(file) as drawn, contextlib.closing(sqlite3.connect(drawn)) as base, base:
+            base.execute(f"CREATE TABLE trials ({', '.join(f'{k} {v}' for k, v in _COLUMNS.items())})")
+            base.execute("CREATE TABLE metrics (id TEXT, name TEXT, value REAL, PRIMARY KEY (id, name))")
+            base.executemany(
+                f"INSERT INTO trials VALUES ({', '.join('?' * len(columns))})",
+                [tuple(row[name] for name in columns) for row in rows(results, failed)],
+            )
+            base.executemany("INSERT INTO metrics VALUES (?, ?, ?)", metrics)
+    except sqlite3.Error as error:
+        raise OSError(f"could not write {file}: {error}") from error
 
 
 def write_parquet(file: Path, results: Iterable[Result], failed: Mapping[Trial, str]) -> None:
@@ -113,13 +107,8 @@ def write_parquet(file: Path, results: Iterable[Result], failed: Mapping[Trial, 
         import pyarrow.parquet
     except ModuleNotFoundError:
         raise ModuleNotFoundError("Parquet needs pyarrow: pip install 'mupwd[parquet]'") from None
-    drawn = file.with_name(f".{file.name}.{os.getpid()}")
-    with explain_full_disk(file, file.name):
-        try:
-            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows(results, failed)), drawn)
-            drawn.replace(file)
-        finally:
-            drawn.unlink(missing_ok=True)
+    with written_aside(file) as drawn:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows(results, failed)), drawn)
 
 
 def _of(trial: Trial) -> dict[str, Any]:

@@ -213,6 +213,52 @@ def test_trials_that_diverge_are_results(here):
     assert "best learning rate stays" in out
 
 
+def test_where_every_trial_fails_the_errors_are_said(here):
+    (here / "broken.py").write_text("def train(*_):\n    raise RuntimeError('bug')\n")
+    given = ("broken", *OWN, "--train", "broken:train", "--widths", "32", "--learning_rates", "0.01,0.02")
+    code, out, err = sweep(here, *given, "--recipes", "mupwd")
+    assert code == 1
+    assert "no verdict: no trial has a result" in out
+    assert "RuntimeError: bug (all of it:" in err
+    assert "mended? mupwd sweep broken --retries 2 tries them again" in err
+    (here / "broken.py").write_text("def train(*_):\n    return {'eval/loss': 1.0}\n")
+    code, out, err = sweep(here, "broken", "--retries", "2")
+    assert code == 0, err
+
+
+def test_several_commands_start_and_end_at_the_same_time(here):
+    given = (
+        "together",
+        *OWN,
+        "--recipes",
+        "mupwd",
+        "--learning_rates",
+        "2^-7:2^-5",
+        "--weight_decays",
+        "0.5",
+    )
+    processes = [start(here, *given, "--processes", "1") for _ in range(4)]
+    for process in processes:
+        _, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+    processes = [start(here, "proxy") for _ in range(3)] if (here / "proxy").is_dir() else []
+    for process in processes:
+        _, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+
+
+def test_flags_replace_a_files_horizon(here):
+    (here / "horizon.toml").write_text(
+        "steps = 400\nlearning_rates = [0.01]\nweight_decays = [0.1]\nseeds = 1\n"
+    )
+    given = (*PROXY[:2], "--recipes", "mupwd", "--set", "layers=1", "--set", "corpus=text.txt")
+    code, out, err = sweep(
+        here, "horizon", "--config", "horizon.toml", "--tokens_per_parameter", "0.1", "--dry_run", *given
+    )
+    assert code == 0, err
+    assert "2 of 2 trials to run" in out
+
+
 def test_a_grid_that_allows_no_verdict_says_why_and_keeps_its_trials(here):
     code, out, _ = sweep(
         here, "few", *OWN, "--widths", "32", "--learning_rates", "0.01", "--recipes", "mupwd"
@@ -254,7 +300,11 @@ def test_changed_code_is_reported(here):
         (("--dry_run", "--status"), "give one of --dry_run, --status and --extend"),
         (("--retries", "-1"), "--retries must be at least 0"),
         (("--status",), "holds no sweep"),
-        (("--steps", "0"), "steps must be above 0"),
+        (("--steps", "0"), "steps must be a number above 0"),
+        (("--base", "50"), "width must be a positive multiple of head_dim=16, got 50"),
+        (("--set", "kv_groups=4"), "kv_groups=4 does not divide"),
+        (("--steps", "50", "--set", "warmup=60"), "warmup"),
+        (("--tokens_per_parameter", "2", "--set", "batch_size=0"), "batch_size must be a positive integer"),
         (("--steps", "3", "--tokens_per_parameter", "2"), "give either steps or tokens_per_parameter"),
         (("--config", "nothing.toml"), "nothing.toml"),
         (("--train", "stranger"), "package.module:name"),

@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+import uuid
 
 import pytest
 
@@ -54,3 +57,37 @@ def test_plan_digest_sees_a_rule_change_and_nothing_else():
     assert plan_digest(plans.plan(64)) == plan_digest(plans.plan(64))
     digests = {plan_digest(plans.plan(64, recipe=recipe)) for recipe in ("mupwd", "mup", "mup_linear", "sp")}
     assert len(digests | {plan_digest(plans.plan(128))}) == 5
+
+
+def test_of_several_processes_that_start_a_run_together_none_is_turned_away(tmp_path):
+    code = (
+        "import pathlib, sys\n"
+        "from mupwd.proxy.manifest import open_manifest\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "print(sum(not open_manifest(pathlib.Path(sys.argv[1], str(n)), {'a': 1}) for n in range(40)))\n"
+    )
+    starters = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for starter in starters:
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == "ready\n"
+    for starter in starters:
+        assert starter.stdin is not None
+        starter.stdin.write("\n")
+        starter.stdin.flush()
+    first = [int(starter.communicate(timeout=120)[0]) for starter in starters]
+    assert [starter.returncode for starter in starters] == [0, 0, 0]
+    assert sum(first) == 40
+
+
+def test_what_a_kill_left_of_a_manifest_does_not_lock_the_directory(tmp_path):
+    (tmp_path / f".{uuid.uuid4().hex}.tmp").write_text("{")
+    assert open_manifest(tmp_path, {"a": 1}) is False
+    assert open_manifest(tmp_path, {"a": 1}) is True

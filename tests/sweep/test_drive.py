@@ -1,5 +1,6 @@
 """A study to its end, and past kills."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from helpers.synthetic import train
 from rich.console import Console
 
 from mupwd.sweep.claims import Claims
+from mupwd.sweep.directory import run_in_directory
 from mupwd.sweep.drive import run_study
 from mupwd.sweep.errors import TrialError
 from mupwd.sweep.fixed import FixedStudy
@@ -272,3 +274,25 @@ def test_the_first_result_stands_where_a_process_slept_through_its_claim(tmp_pat
 
     ran, _ = attempt(tmp_path, Overtaken(train), 1, FixedStudy(TRIALS[:1]))
     assert ran.results[0].loss < 99.0
+
+
+def test_ctrl_c_that_python_drops_still_ends_the_run(tmp_path):
+    """As it does where it arrives in a finalizer."""
+
+    class Swallows(OneByOne):
+        ran = 0
+
+        def run(self, trials, folders):
+            self.ran += 1
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            return super().run(trials, folders)
+
+    runner = Swallows(train)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run_in_directory(FixedStudy(TRIALS), tmp_path / "a", runner, {}, "opening", 1)
+    assert runner.ran == 1
+    assert len(list((tmp_path / "a" / "trials").glob("*.json"))) == 1
+    assert list((tmp_path / "a" / "claims").iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is before

@@ -9,7 +9,7 @@ import pytest
 from helpers.synthetic import train
 
 from mupwd.sweep.local import Failed, LocalExecutor, OneByOne, _Task, _Worker
-from mupwd.sweep.trial import Trial
+from mupwd.sweep.trial import Result, Trial
 
 
 def trials(count, **values):
@@ -127,3 +127,44 @@ def test_metrics_without_the_held_out_loss_are_refused_and_arrays_become_numbers
     assert type(metrics["eval/loss"]) is float
     with pytest.raises(ValueError, match="returned no 'eval/loss'; it returned loss"):
         OneByOne(lambda *_: {"loss": 1.0}).run([trial], [None])
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, "returned no 'eval/loss'; it returned None"),
+        ({}, "returned no 'eval/loss'; it returned nothing"),
+        ({"eval/loss": "diverged"}, "'eval/loss' is 'diverged'; expected a number, NaN if it diverged"),
+    ],
+)
+def test_what_is_no_metrics_is_said_so(returned, message):
+    with LocalExecutor(OneByOne(lambda *_: returned), 1) as executor:
+        (failed,) = executor.run([trials(1)])
+    assert message in failed.error
+
+
+def test_a_train_function_may_do_what_it_likes_with_its_hyperparameters_and_end_the_process():
+    def takes(width, hyperparameters, seed, directory):
+        if hyperparameters.pop("learning_rate") == 2.0**-5:
+            raise SystemExit("no data")
+        return {"eval/loss": 1.0, "converged": True, "steps": np.int64(3)}
+
+    group = trials(2)
+    with LocalExecutor(OneByOne(takes), 1) as executor:
+        (result,), failed = executor.run([[one] for one in group])
+    assert Result.from_json(result.as_json()).metrics == {"eval/loss": 1.0, "converged": 1.0, "steps": 3.0}
+    assert result.trial.id == group[0].id == Trial(32, group[0].hyperparameters, 0).id
+    assert "SystemExit: no data" in failed.error
+
+
+def starts_a_process(width, hyperparameters, seed, directory):
+    child = multiprocessing.get_context("spawn").Process(target=print)
+    child.start()
+    child.join()
+    return {"eval/loss": 1.0}
+
+
+def test_trials_may_have_processes_of_their_own():
+    with LocalExecutor(OneByOne(starts_a_process), 2) as executor:
+        ((result,),) = executor.run([trials(1)])
+    assert result.loss == 1.0

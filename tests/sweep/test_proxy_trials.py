@@ -70,6 +70,21 @@ def test_their_logs_are_those_of_single_runs(both, folders):
                 assert one[name] == pytest.approx(other[name], rel=2e-3, nan_ok=True)
 
 
+def test_the_results_have_the_same_metrics_but_for_the_speed(both):
+    for together, alone in zip(both[0][:3], both[1][:3], strict=True):
+        assert together.keys() == alone.keys() - {"train/tokens_per_second"}
+        assert together["train/decay_elapsed"] == pytest.approx(alone["train/decay_elapsed"])
+
+
+@pytest.mark.parametrize("left", ["metrics.jsonl", "manifest.json", "plan.json"])
+def test_what_a_killed_attempt_left_does_no_harm(text, tmp_path, left):
+    (tmp_path / "trial").mkdir()
+    (tmp_path / "trial" / left).write_bytes(b"\xffdamaged")
+    (found,) = ProxyTrials().run([trial(text, 2.0**-7)], [tmp_path / "trial"])
+    assert found["status"] == "finished"
+    assert read_metrics(tmp_path / "trial")[-1]["eval/loss"] == found["eval/loss"]
+
+
 def test_a_trial_that_diverges_is_a_result_and_leaves_the_others_alone(both):
     for metrics in (both[0][3], both[1][3]):
         assert metrics["status"] == "diverged"
