@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
+
+from mupwd.commands.shared import integers, interrupted, need
 
 CODES = {"pass": 0, "fail": 1, "undecided": 3}
 
@@ -123,20 +123,14 @@ def run(args: argparse.Namespace) -> int:
     """Runs a check, prints and writes it."""
     _refuse_what_does_not_fit(args)
     if args.steady or args.fit:
-        _need("flax", "matplotlib", "rich")
+        need("this check", "flax", "matplotlib", "rich")
         from mupwd.commands.check_steady import run_steady
 
         try:
             return CODES[run_steady(args)]
         except KeyboardInterrupt:
-            out = out_of(args)
-            finished = len(list(out.glob("trials/*.json")))
-            print(
-                f"\nmupwd check: interrupted; {finished} finished trials are in {out}, the same command goes on",
-                file=sys.stderr,
-            )
-            return 130
-    _need("matplotlib", *([] if args.model else ["flax"]))
+            return interrupted("mupwd check", out_of(args))
+    need("this check", "matplotlib", *([] if args.model else ["flax"]))
     from mupwd.commands.check_coordinates import run_coordinates
 
     return CODES[run_coordinates(args)]
@@ -151,12 +145,7 @@ def widths_of(args: argparse.Namespace, default: tuple[int, ...]) -> tuple[int, 
     """Returns the widths of the flag, or the default ones."""
     if args.widths is None:
         return default
-    try:
-        widths = tuple(int(part) for part in args.widths.split(","))
-    except ValueError:
-        raise ValueError(
-            f"--widths: expected whole numbers separated by commas, got {args.widths!r}"
-        ) from None
+    widths = integers("--widths", args.widths)
     if len(set(widths)) < max(3, len(widths)):
         raise ValueError(f"--widths: a slope needs three different widths or more, got {args.widths}")
     return tuple(sorted(widths))
@@ -187,9 +176,3 @@ def _refuse_what_does_not_fit(args: argparse.Namespace) -> None:
     for flag in ("base", "seeds", "steps"):
         if getattr(args, flag) is not None and getattr(args, flag) < 1:
             raise ValueError(f"--{flag} must be at least 1, got {getattr(args, flag)}")
-
-
-def _need(*packages: str) -> None:
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        raise ModuleNotFoundError(f"this check needs {', '.join(missing)}: pip install 'mupwd[proxy]'")

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mupwd.commands.shared import integers, interrupted, need
+
 if TYPE_CHECKING:
     from mupwd.sweep.study import Study
 
@@ -87,7 +89,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the study, prints and writes the verdict."""
-    _need("matplotlib", "rich", "flax")
+    need("the demo", "matplotlib", "rich", "flax")
     from rich.console import Console
 
     from mupwd.report.setting import study_setting
@@ -102,12 +104,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         study, results = run_proxy_study(study, args.out, args.processes, console)
     except KeyboardInterrupt:
-        finished = len(list(args.out.glob("trials/*.json")))
-        print(
-            f"\nmupwd demo: interrupted; {finished} finished trials are in {args.out}, the same command goes on",
-            file=sys.stderr,
-        )
-        return 130
+        return interrupted("mupwd demo", args.out)
     scores = scorecard(result.observation() for result in results)
     setting = study_setting(study, results, args.out, shlex.join(["mupwd", *sys.argv[1:]]))
     print_scorecard(console, scores, setting)
@@ -133,7 +130,7 @@ def _study(args: argparse.Namespace) -> Study:
     rates = args.learning_rates or ("2^-8:2^-2" if args.quick else "2^-9:2^-3")
     decays = args.weight_decays or ("2^-6:2^2:4" if args.quick else "2^-6:2^0:4")
     return Study(
-        widths=_integers("--widths", widths),
+        widths=integers("--widths", widths),
         recipes=_recipes(args.recipes),
         learning_rates=parse_values("--learning_rates", rates),
         weight_decays=parse_values("--weight_decays", decays),
@@ -149,22 +146,7 @@ def _study(args: argparse.Namespace) -> Study:
     )
 
 
-def _integers(flag: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"{flag}: expected whole numbers separated by commas, got {text!r}") from None
-
-
 def _recipes(text: str) -> tuple[str, ...]:
     from mupwd import recipes
 
     return tuple(recipes.get(name).name for name in text.split(","))
-
-
-def _need(*packages: str) -> None:
-    import importlib.util
-
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        raise ModuleNotFoundError(f"the demo needs {', '.join(missing)}: pip install 'mupwd[proxy]'")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+
+from mupwd.commands.shared import integers, interrupted, need
 
 _EPILOG = """\
 a sweep is a full grid, declared by flags, by a file, or by a file that flags override:
@@ -108,9 +108,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs, lists or describes a sweep."""
-    missing = [name for name in ("flax", "matplotlib", "rich") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ModuleNotFoundError(f"mupwd sweep needs {', '.join(missing)}: pip install 'mupwd[proxy]'")
+    need("mupwd sweep", "flax", "matplotlib", "rich")
     if sum((args.dry_run, args.status, args.extend)) > 1:
         raise ValueError("give one of --dry_run, --status and --extend")
     if args.retries < 0:
@@ -129,13 +127,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return run_and_judge(args, sweep)
     except KeyboardInterrupt:
-        finished = len(list(args.directory.glob("trials/*.json")))
-        print(
-            f"\nmupwd sweep: interrupted; {finished} finished trials are in {args.directory}, "
-            f"mupwd sweep {args.directory} goes on",
-            file=sys.stderr,
-        )
-        return 130
+        return interrupted("mupwd sweep", args.directory, f"mupwd sweep {args.directory}")
 
 
 def _declared(args: argparse.Namespace, known: Any) -> Any:
@@ -168,7 +160,7 @@ def _declared(args: argparse.Namespace, known: Any) -> Any:
         if (value := getattr(args, name)) is not None
     }
     if args.widths is not None:
-        flags["widths"] = _integers(args.widths)
+        flags["widths"] = integers("--widths", args.widths)
     if args.recipes is not None:
         flags["recipes"] = _recipes(args.recipes)
     for more in (given, fields_of(flags, "flags")):
@@ -179,13 +171,6 @@ def _declared(args: argparse.Namespace, known: Any) -> Any:
         fields |= more
     fields["hyperparameters"] = {**fields.get("hyperparameters", {}), **dict(map(_pair, args.set))}
     return Sweep(**fields)
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--widths: expected whole numbers separated by commas, got {text!r}") from None
 
 
 def _recipes(text: str) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ import dataclasses
 import math
 import pickle
 import shlex
-import statistics
 import sys
 import time
 from collections import Counter
@@ -27,7 +26,7 @@ from mupwd.sweep.claims import Claims
 from mupwd.sweep.declare import Sweep
 from mupwd.sweep.directory import processes_at_a_time
 from mupwd.sweep.drive import Ran
-from mupwd.sweep.progress import duration
+from mupwd.sweep.progress import duration, median_seconds
 from mupwd.sweep.run import Prepared, calibrate, prepare, run_sweep
 from mupwd.sweep.status import status
 from mupwd.sweep.store import Store
@@ -153,15 +152,15 @@ def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console) -> 
     except ValueError as error:
         console.print(f"\nno verdict: {error}", highlight=False, soft_wrap=True, markup=False)
         return []
+    setting = None
     if prepared.sweep.train is None:
         command = shlex.join(["mupwd", *sys.argv[1:]])
         setting = study_setting(prepared.sweep, ran.results, directory, command)
-        print_scorecard(console, scores, setting)
-        print_measures(console, scores)
+    print_scorecard(console, scores, setting)
+    print_measures(console, scores)
+    if setting is not None:
         files = write_report(directory, scores, setting)
     else:
-        print_scorecard(console, scores, None)
-        print_measures(console, scores)
         files = [directory / "summary.json"]
         write_json(files[0], {"setting": prepared.sweep.as_json(), "recipes": as_json(scores)})
     if extensions(result.observation() for result in ran.results):
@@ -175,12 +174,8 @@ def _initial_loss(sweep: Sweep) -> float | None:
 
 
 def _costs(results: Sequence[Result]) -> dict[int, float]:
-    """Seconds of a trial of each width; the median, as first ones compile."""
-    widths = {result.trial.width for result in results}
-    return {
-        width: max(statistics.median(one.seconds for one in results if one.trial.width == width), 1e-3)
-        for width in widths
-    }
+    """Seconds of a trial of each width, as long as the clock can tell."""
+    return {width: max(seconds, 1e-3) for width, seconds in median_seconds(results).items()}
 
 
 def _extended(sweep: Sweep, results: Sequence[Result]) -> Sweep | None:

@@ -6,11 +6,13 @@ import math
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mupwd.sweep.trial import Result
 
 _SECONDS_BETWEEN_LINES = 20.0
 _ENOUGH = 5
@@ -98,10 +100,7 @@ class SweepProgress:
             return None
         total = 0.0
         for width, count in self._expected.items():
-            near = min(known, key=lambda other: abs(math.log(other / width)))
-            # Between one product of matrices (width^2) and a step too small to fill the machine (width^1).
-            seconds = known[near] * (width / near) ** 1.5
-            total += max(count - self._done[width], 0) * seconds
+            total += max(count - self._done[width], 0) * seconds_of(width, known)
         return total / self._processes
 
     def _show(self, what: str) -> None:
@@ -116,6 +115,26 @@ class SweepProgress:
         if not self._console.is_terminal and now - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = now
             self._console.print(", ".join(filter(None, [count, words])))
+
+
+def median_seconds(results: Iterable[Result]) -> dict[int, float]:
+    """Returns `{width: seconds of a trial}`; the median, as the first trials of a width compile."""
+    times: dict[int, list[float]] = defaultdict(list)
+    for result in results:
+        times[result.trial.width].append(result.seconds)
+    return {width: statistics.median(seconds) for width, seconds in times.items()}
+
+
+def seconds_of(width: int, known: Mapping[int, float]) -> float:
+    """Returns what a trial takes, by the nearest width that was timed.
+
+    Args:
+      width: of the trial.
+      known: `{width: seconds}`, one at least.
+    """
+    near = min(known, key=lambda other: abs(math.log(other / width)))
+    # Between one product of matrices (width^2) and a step too small to fill the machine (width^1).
+    return known[near] * (width / near) ** 1.5
 
 
 def duration(seconds: float) -> str:

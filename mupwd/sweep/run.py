@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import inspect
@@ -10,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 from rich.console import Console
 
 from mupwd.proxy.disk import write_atomic
@@ -58,7 +58,7 @@ def prepare(sweep: Sweep, train: Train | None = None) -> Prepared:
         proxy_configs(sweep.given(width))
     text = checked_corpus(sweep.given(sweep.target), widths)
     given = {**sweep.hyperparameters, "vocab_size": text.vocab_size}
-    sweep = Sweep(**{**_fields(sweep), "hyperparameters": given})
+    sweep = dataclasses.replace(sweep, hyperparameters=given)
     decided |= {"hyperparameters": given, "corpus": corpus_identity(text)}
     return Prepared(sweep, proxy_trials(), decided, f"the proxy on {text.source} (sha256 {text.sha256[:12]})")
 
@@ -129,10 +129,6 @@ def calibrate(prepared: Prepared, processes: int | None = None) -> dict[int, Mea
     return {width: found.get(trial.id, Measurement(1, float("nan"))) for width, trial in first.items()}
 
 
-def _fields(sweep: Sweep) -> dict[str, Any]:
-    return {name: getattr(sweep, name) for name in Sweep.__dataclass_fields__}
-
-
 def _notice_code(directory: Path, sweep: Sweep, notify: Callable[[str], None]) -> None:
     """Says where the module of one's own train function is not what it was at the start."""
     if sweep.train is None:
@@ -141,7 +137,7 @@ def _notice_code(directory: Path, sweep: Sweep, notify: Callable[[str], None]) -
     now = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None
     file = directory / _CODE
     if not file.exists():
-        write_atomic(file, json.dumps({"train_sha256": now, "jax": jax.__version__}) + "\n")
+        write_atomic(file, json.dumps({"train_sha256": now}) + "\n")
         return
     try:
         then = json.loads(file.read_text(encoding="utf-8"))["train_sha256"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mupwd.sweep.claims import Claims
+from mupwd.sweep.progress import median_seconds, seconds_of
 from mupwd.sweep.store import Store
 from mupwd.sweep.trial import Result, Trial
 
@@ -77,16 +76,8 @@ def status(trials: Sequence[Trial], store: Store, claims: Claims) -> Status:
 
 
 def _seconds(results: Sequence[Result], trials: Sequence[Trial]) -> float | None:
-    """What trials will take, by the nearest width that was timed."""
+    """What trials will take."""
     if not results:
         return None
-    times: dict[int, list[float]] = defaultdict(list)
-    for result in results:
-        times[result.trial.width].append(result.seconds)
-    known = {width: statistics.median(seconds) for width, seconds in times.items()}
-    total = 0.0
-    for trial in trials:
-        near = min(known, key=lambda width: abs(math.log(width / trial.width)))
-        # Between one product of matrices (width^2) and a step too small to fill the machine (width^1).
-        total += known[near] * (trial.width / near) ** 1.5
-    return total
+    known = median_seconds(results)
+    return sum(seconds_of(trial.width, known) for trial in trials)

@@ -1,9 +1,8 @@
 import json
-import subprocess
-import sys
 import uuid
 
 import pytest
+from helpers.together import together
 
 from mupwd.proxy.manifest import FILE_NAME, open_manifest, plan_digest, read_manifest
 from mupwd.proxy.model_family import family
@@ -60,30 +59,13 @@ def test_plan_digest_sees_a_rule_change_and_nothing_else():
 
 
 def test_of_several_processes_that_start_a_run_together_none_is_turned_away(tmp_path):
-    code = (
-        "import pathlib, sys\n"
-        "from mupwd.proxy.manifest import open_manifest\n"
-        "print('ready', flush=True); sys.stdin.readline()\n"
-        "print(sum(not open_manifest(pathlib.Path(sys.argv[1], str(n)), {'a': 1}) for n in range(40)))\n"
+    printed = together(
+        3,
+        "import pathlib\nfrom mupwd.proxy.manifest import open_manifest\n",
+        "print(sum(not open_manifest(pathlib.Path(sys.argv[1], str(n)), {'a': 1}) for n in range(40)))\n",
+        tmp_path,
     )
-    starters = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    for starter in starters:
-        assert starter.stdout is not None
-        assert starter.stdout.readline() == "ready\n"
-    for starter in starters:
-        assert starter.stdin is not None
-        starter.stdin.write("\n")
-        starter.stdin.flush()
-    first = [int(starter.communicate(timeout=120)[0]) for starter in starters]
-    assert [starter.returncode for starter in starters] == [0, 0, 0]
+    first = [int(text) for text in printed]
     assert sum(first) == 40
 
 

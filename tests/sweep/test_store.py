@@ -3,10 +3,9 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 
 import pytest
+from helpers.together import together
 
 from mupwd.sweep.store import Store
 from mupwd.sweep.trial import Result, Trial
@@ -84,34 +83,19 @@ def test_half_written_files_of_a_killed_process_are_removed_and_fresh_ones_left(
 
 
 def test_of_many_processes_that_record_a_trial_one_succeeds(tmp_path):
-    code = (
-        "import sys, pathlib\n"
+    printed = together(
+        3,
+        "import pathlib\n"
         "from mupwd.sweep.store import Store\n"
         "from mupwd.sweep.trial import Result, Trial\n"
-        "store = Store(pathlib.Path(sys.argv[1]), print)\n"
-        "print('ready', flush=True); sys.stdin.readline()\n"
+        "store = Store(pathlib.Path(sys.argv[1]), print)\n",
         "for seed in range(200):\n"
         "    trial = Trial(32, {'learning_rate': 0.1, 'weight_decay': 0.2}, seed)\n"
         "    try: store.put(Result(trial, {'eval/loss': float(sys.argv[2])}, 1.0)); print(seed)\n"
-        "    except FileExistsError: pass\n"
+        "    except FileExistsError: pass\n",
+        tmp_path,
     )
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path), str(number)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(3)
-    ]
-    for writer in writers:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("\n")
-        writer.stdin.flush()
-    wrote = [set(writer.communicate(timeout=120)[0].split()) for writer in writers]
+    wrote = [set(text.split()) for text in printed]
     assert sum(map(len, wrote)) == 200
     for one in Store(tmp_path, print).results():
         assert str(one.trial.seed) in wrote[int(one.loss)]

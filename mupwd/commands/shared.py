@@ -1,0 +1,61 @@
+"""What several subcommands do alike."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
+
+def need(who: str, *packages: str) -> None:
+    """Refuses to start without packages of the extra `proxy`.
+
+    Args:
+      who: needs them, for the message.
+      packages: by the names that they are imported by.
+
+    Raises:
+      ModuleNotFoundError: some are missing.
+    """
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ModuleNotFoundError(f"{who} needs {', '.join(missing)}: pip install 'mupwd[proxy]'")
+
+
+def integers(flag: str, text: str) -> tuple[int, ...]:
+    """Returns the whole numbers of a flag.
+
+    Args:
+      flag: its name, for the message.
+      text: numbers separated by commas.
+
+    Raises:
+      ValueError: it reads otherwise.
+
+    Example:
+      >>> integers("--widths", "32,64")
+      (32, 64)
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{flag}: expected whole numbers separated by commas, got {text!r}") from None
+
+
+def interrupted(command: str, directory: Path, again: str = "the same command") -> int:
+    """Says what Ctrl-C has left of a study, and how to go on; returns the exit code.
+
+    Args:
+      command: "mupwd demo".
+      directory: with the trials.
+      again: what goes on.
+    """
+    finished = len(list(directory.glob("trials/*.json")))
+    print(
+        f"\n{command}: interrupted; {finished} finished trials are in {directory}, {again} goes on",
+        file=sys.stderr,
+    )
+    return INTERRUPTED
