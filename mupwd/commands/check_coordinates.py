@@ -8,9 +8,10 @@ import time
 from typing import Any
 
 from mupwd.commands.check import out_of, widths_of
-from mupwd.commands.models import family_of, named
+from mupwd.commands.models import family_of
 from mupwd.diagnostics.coordinate import coordinate_check
 from mupwd.family import Family
+from mupwd.named import named
 from mupwd.report.write import write_json
 
 _LEARNING_RATE = 2**-10

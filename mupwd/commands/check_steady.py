@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from mupwd.commands.check import out_of, widths_of
-from mupwd.commands.models import family_of, named
+from mupwd.commands.models import family_of
 from mupwd.family import Family
+from mupwd.named import named
 from mupwd.plan import Plan
 from mupwd.proxy.tokens_cache import default_cache_directory
 from mupwd.report.steady_figure import write_exponent_figure, write_steady_figure

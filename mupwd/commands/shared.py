@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
@@ -43,6 +45,29 @@ def integers(flag: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"{flag}: expected whole numbers separated by commas, got {text!r}") from None
+
+
+def pair(flag: str, text: str) -> tuple[str, Any]:
+    """Returns the name and the value of a flag such as `--set layers=4`.
+
+    Args:
+      flag: its name, for the message.
+      text: NAME=VALUE; the value is read as TOML does, and is text where that cannot.
+
+    Raises:
+      ValueError: it reads otherwise.
+
+    Example:
+      >>> pair("--set", "layers=4"), pair("--set", "decay=independent")
+      (('layers', 4), ('decay', 'independent'))
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"{flag}: expected NAME=VALUE, such as layers=4, got {text!r}")
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value
 
 
 def interrupted(command: str, directory: Path, again: str = "the same command") -> int:

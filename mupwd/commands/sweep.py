@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from mupwd.commands.shared import integers, interrupted, need
+from mupwd.commands.shared import integers, interrupted, need, pair
 
 _EPILOG = """\
 a sweep is a full grid, declared by flags, by a file, or by a file that flags override:
@@ -37,21 +36,29 @@ result. One that raises, or whose process is killed, is tried again, recorded wi
 --processes 1, the default on a GPU or TPU, trials run in the command's own process: what kills that ends it). Flags for
 an existing directory change its grid: what has finished is kept.
 
+on a cluster, whose machines see DIR and the code by the same names: --executor slurm or ray starts --workers workers,
+each of which runs trials until none is missing; those that vanish are replaced. Killed and started again, the command
+finds its SLURM jobs. Other schedulers need only start `mupwd sweep DIR --worker` on every machine: docs/sweep.md.
+
 examples:
   mupwd sweep runs/first --widths 32,64,128 --learning_rates 2^-9:2^-3 --weight_decays 2^-4:2^0:4 --steps 400
   mupwd sweep runs/first --status
   mupwd sweep runs/first --extend                  where an optimum lies at an edge, go on beyond it
   mupwd sweep runs/big --config sweep.toml --dry_run
   mupwd sweep runs/mine --train my_project.train:train --widths 256,512,1024 --steps 2000
+  mupwd sweep runs/big --config sweep.toml --executor slurm --workers 16 --resource partition=gpu \
+    --resource gpus_per_node=1 --resource time=240
+  mupwd sweep runs/big --config sweep.toml --executor ray --workers 8 --resource address=auto --resource num_gpus=1
 
 files in DIR:
   trials/<id>.json, trials/<id>/metrics.jsonl     each result, and its curve
   failed/<id>.json                                errors of trials that failed
+  claims/, lost/, workers/                        who runs what; processes that ended in a trial; logs of SLURM jobs
   trials.sqlite                                   all of it as tables, for analysis
   index.html, curves.png, summary.json            the verdict (of a model of your own: summary.json)
   manifest.json, sweep.json                       what was run, on what
 
-exit code: 0: all trials have results; 1: some failed; 2: the command could not be carried out.
+exit code: 0: all trials have results; 1: some failed; 2: the command could not be carried out; 130: interrupted.
 """
 
 
@@ -103,17 +110,44 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="N",
         help="at the same time (default: one per core on CPU, at most 8; else 1)",
     )
+    how.add_argument(
+        "--executor",
+        choices=("local", "slurm", "ray"),
+        default="local",
+        help="where trials run: here, or by workers on a cluster (extras mupwd[slurm], mupwd[ray])",
+    )
+    how.add_argument(
+        "--workers", type=int, metavar="N", help="on the cluster at the same time (default: 4); see below"
+    )
+    how.add_argument(
+        "--resource",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of each worker, such as partition=gpu (an option of sbatch) or num_gpus=1 (Ray); repeat",
+    )
+    how.add_argument(
+        "--worker",
+        action="store_true",
+        help="only run trials of the sweep that DIR holds, without a verdict: for launchers",
+    )
     how.add_argument("--parquet", action="store_true", help="write trials.parquet as well")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs, lists or describes a sweep."""
     need("mupwd sweep", "flax", "matplotlib", "rich")
-    if sum((args.dry_run, args.status, args.extend)) > 1:
-        raise ValueError("give one of --dry_run, --status and --extend")
+    if sum((args.dry_run, args.status, args.extend, args.worker)) > 1:
+        raise ValueError("give one of --dry_run, --status, --extend and --worker")
+    if args.executor == "local":
+        for flag, given in (("--workers", args.workers is not None), ("--resource", args.resource)):
+            if given:
+                raise ValueError(f"{flag} is of clusters: give --executor slurm or ray as well")
+    if args.workers is not None and args.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {args.workers}")
     if args.retries < 0:
         raise ValueError(f"--retries must be at least 0, got {args.retries}")
-    from mupwd.commands.sweep_actions import dry_run, run_and_judge, show_status
+    from mupwd.commands.sweep_actions import dry_run, only_run, run_and_judge, show_status
     from mupwd.sweep.declare import read_sweep
 
     known = read_sweep(args.directory) if args.directory.is_dir() else None
@@ -121,10 +155,12 @@ def run(args: argparse.Namespace) -> int:
         if known is None:
             raise ValueError(f"{args.directory} holds no sweep; give the directory of one")
         return show_status(args.directory, known)
-    sweep = _declared(args, known)
-    if args.dry_run:
-        return dry_run(args, sweep)
     try:
+        if args.worker:
+            return only_run(args)
+        sweep = _declared(args, known)
+        if args.dry_run:
+            return dry_run(args, sweep)
         return run_and_judge(args, sweep)
     except KeyboardInterrupt:
         return interrupted("mupwd sweep", args.directory, f"mupwd sweep {args.directory}")
@@ -169,7 +205,8 @@ def _declared(args: argparse.Namespace, known: Any) -> Any:
             if more.get(name) is not None and more.get(other) is None:
                 fields.pop(other, None)
         fields |= more
-    fields["hyperparameters"] = {**fields.get("hyperparameters", {}), **dict(map(_pair, args.set))}
+    given_values = dict(pair("--set", one) for one in args.set)
+    fields["hyperparameters"] = {**fields.get("hyperparameters", {}), **given_values}
     return Sweep(**fields)
 
 
@@ -183,13 +220,3 @@ def _recipes(text: str) -> tuple[str, ...]:
         else:
             parts[-1] += character
     return tuple(part.strip() for part in parts)
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise ValueError(f"--set: expected NAME=VALUE, such as layers=4, got {text!r}")
-    try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name, value

@@ -5,35 +5,35 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-import pickle
 import shlex
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from rich.console import Console
 from rich.table import Table
 
-from mupwd.commands.models import named
+from mupwd.commands.shared import pair
 from mupwd.report.measures import print_measures
 from mupwd.report.setting import study_setting
 from mupwd.report.terminal import print_scorecard
 from mupwd.report.write import write_json, write_report
 from mupwd.sweep.claims import Claims
 from mupwd.sweep.declare import Sweep
-from mupwd.sweep.directory import processes_at_a_time
-from mupwd.sweep.drive import Ran
+from mupwd.sweep.directory import Cluster, processes_at_a_time
+from mupwd.sweep.known import Ran
 from mupwd.sweep.progress import duration, median_seconds
-from mupwd.sweep.run import Prepared, calibrate, prepare, run_sweep
+from mupwd.sweep.run import Prepared, calibrate, prepare_named, run_sweep
 from mupwd.sweep.status import status
 from mupwd.sweep.store import Store
 from mupwd.sweep.table import PARQUET_NAME, SQLITE_NAME, write_parquet, write_sqlite
-from mupwd.sweep.trial import Result, Train
+from mupwd.sweep.trial import Result
+from mupwd.sweep.worker import work
 from mupwd.transfer import as_json, extensions, scorecard
 
+_WORKERS = 4
 _EXTENSIONS = 4  # of one command; an optimum that runs away further is no matter of the grid
 
 
@@ -44,7 +44,7 @@ def dry_run(args: argparse.Namespace, sweep: Sweep) -> int:
       args: of the command.
       sweep: as declared.
     """
-    prepared = _prepared(sweep)
+    prepared = prepare_named(sweep)
     processes = processes_at_a_time(args.processes)
     store = Store(args.directory, _notice) if (args.directory / "trials").is_dir() else None
     missing = [trial for trial in prepared.sweep.trials if store is None or store.get(trial) is None]
@@ -103,14 +103,14 @@ def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
     """
     start = time.monotonic()
     console, directory = Console(emoji=False), args.directory
-    prepared = _prepared(sweep)
-    ran = run_sweep(prepared, directory, args.processes, args.retries, console)
+    prepared = prepare_named(sweep)
+    ran = run_sweep(prepared, directory, args.processes, args.retries, console, _cluster(args))
     for _ in range(_EXTENSIONS if args.extend else 0):
         wider = _extended(prepared.sweep, ran.results)
         if wider is None:
             break
         prepared = prepared._replace(sweep=wider)
-        ran = run_sweep(prepared, directory, args.processes, args.retries, console)
+        ran = run_sweep(prepared, directory, args.processes, args.retries, console, _cluster(args))
     files = [directory / SQLITE_NAME]
     write_sqlite(files[0], ran.results, ran.failed)
     if args.parquet:
@@ -132,10 +132,35 @@ def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
             file=sys.stderr,
         )
     if ran.failed:
-        print(
-            f"mended? mupwd sweep {directory} --retries {args.retries + 1} tries them again", file=sys.stderr
-        )
+        store = Store(directory, _notice)
+        attempts = max(len(store.failures(trial)) for trial in ran.failed)
+        print(f"mended? mupwd sweep {directory} --retries {attempts} tries them again", file=sys.stderr)
     return 1 if ran.failed else 0
+
+
+def only_run(args: argparse.Namespace) -> int:
+    """Runs what is missing of the sweep that a directory holds.
+
+    Args:
+      args: of the command.
+    """
+    ran = work(args.directory, args.processes, args.retries)
+    return 1 if ran.failed else 0
+
+
+def _cluster(args: argparse.Namespace) -> Cluster | None:
+    """What runs the trials elsewhere, if the flags say so."""
+    if args.executor == "local":
+        return None
+    resources = dict(pair("--resource", one) for one in args.resource)
+    count = args.workers or _WORKERS
+    if args.executor == "slurm":
+        from mupwd.sweep.slurm_workers import SlurmWorkers
+
+        return Cluster(SlurmWorkers(args.directory, resources, args.processes, args.retries, _notice), count)
+    from mupwd.sweep.ray_workers import RayWorkers
+
+    return Cluster(RayWorkers(args.directory, resources, args.processes, args.retries), count)
 
 
 def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console) -> list[Path]:
@@ -189,21 +214,6 @@ def _extended(sweep: Sweep, results: Sequence[Result]) -> Sweep | None:
     if all(len(axes[name]) == len(getattr(sweep, name)) for name in axes):
         return None
     return dataclasses.replace(sweep, **axes)
-
-
-def _prepared(sweep: Sweep) -> Prepared:
-    if sweep.train is None:
-        return prepare(sweep)
-    train = named(sweep.train, "--train")
-    if not callable(train):
-        raise ValueError(f"--train {sweep.train} is {type(train).__name__}; expected a function")
-    try:
-        pickle.dumps(train)
-    except Exception as error:
-        raise ValueError(
-            f"--train {sweep.train} cannot be handed to other processes ({error}); define it by `def` in a module"
-        ) from error
-    return prepare(sweep, cast(Train, train))
 
 
 def _notice(text: str) -> None:

@@ -38,6 +38,8 @@ class _Seen(NamedTuple):
 class Claims:
     """The claims in `directory/claims`; a context manager that gives up its own on the way out.
 
+    Claims that were taken away from owners that ended are kept in `directory/lost`.
+
     Args:
       directory: of the sweep.
       notify: called with a line of text when a claim is taken away from its owner.
@@ -45,8 +47,9 @@ class Claims:
     """
 
     def __init__(self, directory: Path, notify: Callable[[str], None], patience: float = PATIENCE):
-        self.directory = directory / "claims"
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory, self._lost = directory / "claims", directory / "lost"
+        for folder in (self.directory, self._lost):
+            folder.mkdir(parents=True, exist_ok=True)
         self._notify, self._patience = notify, patience
         self._text = json.dumps({**_this_process(), "token": uuid.uuid4().hex})
         self._mine: set[str] = set()
@@ -108,6 +111,13 @@ class Claims:
             if not path.name.startswith(".") and not self._remove_if_dead(path)
         )
 
+    def losses(self) -> dict[str, list[str]]:
+        """Returns, by id, the owners from which a claim was taken away, in words: they ended without giving it up."""
+        found: dict[str, list[str]] = {}
+        for path in sorted(self._lost.iterdir()):
+            found.setdefault(path.name.partition(".")[0], []).append(_words(_read(path) or ""))
+        return found
+
     def _remove_if_dead(self, path: Path) -> bool:
         """Takes a claim away from an owner that ended or gave no sign of life for too long."""
         seen = _look(path)
@@ -127,8 +137,8 @@ class Claims:
         return self._take_away(path, seen, why)
 
     def _take_away(self, path: Path, seen: _Seen, why: str) -> bool:
-        # By renaming: of several processes that want to remove it, one succeeds.
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        # By renaming: of several processes that want to remove it, one succeeds; and what was lost stays known.
+        aside = self._lost / f"{path.name}.{uuid.uuid4().hex}"
         try:
             path.rename(aside)
         except FileNotFoundError:
@@ -139,7 +149,6 @@ class Claims:
                 os.link(aside, path)
             aside.unlink(missing_ok=True)
             return False
-        aside.unlink(missing_ok=True)
         self._watched.pop(path.name, None)
         self._notify(f"trial {path.name} was claimed by {_words(seen.text)}, but {why}: it is free again")
         return True

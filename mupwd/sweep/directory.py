@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,24 @@ from rich.console import Console
 
 from mupwd.proxy.manifest import environment, open_manifest, read_manifest
 from mupwd.sweep.claims import Claims
-from mupwd.sweep.drive import Ran, run_study
+from mupwd.sweep.drive import run_study
 from mupwd.sweep.fixed import Wanted
 from mupwd.sweep.interrupts import Interrupts
+from mupwd.sweep.known import Known, Ran
 from mupwd.sweep.local import LocalExecutor, Runner
 from mupwd.sweep.progress import SweepProgress
 from mupwd.sweep.store import Store
+from mupwd.sweep.workers import Workers, supervise
 
 _MOST_PROCESSES = 8
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Workers elsewhere, and how many of them are kept running."""
+
+    workers: Workers
+    count: int
 
 
 def run_in_directory(
@@ -32,6 +43,8 @@ def run_in_directory(
     console: Console | None = None,
     retries: int = 0,
     opened: Callable[[Callable[[str], None]], None] = lambda notify: None,
+    cluster: Cluster | None = None,
+    losses: int | None = None,
 ) -> Ran:
     """Runs what is missing; the same call goes on where an earlier one was stopped, or shares the work of one.
 
@@ -45,6 +58,8 @@ def run_in_directory(
       console: for the opening; stdout by default. Progress and notices go to stderr.
       retries: how often a trial that fails is tried again.
       opened: called, with what tells of changes, once the directory is known to be this study's.
+      cluster: runs the trials instead of processes here.
+      losses: as in `run_study`.
 
     Raises:
       ValueError: the directory holds another study.
@@ -60,13 +75,13 @@ def run_in_directory(
     opened(notify)
     (console or Console()).print(opening, soft_wrap=True, highlight=False, markup=False, emoji=False)
     store = Store(directory, notify)
-    with (
-        Interrupts() as interrupts,
-        Claims(directory, notify) as claims,
-        LocalExecutor(runner, processes, store.folder) as executor,
-        SweepProgress(errors, study.expected(), processes) as progress,
-    ):
-        return run_study(study, store, claims, executor, progress, retries, check=interrupts.check)
+    with Interrupts() as interrupts, SweepProgress(errors, study.expected(), processes) as progress:
+        if cluster is not None:
+            known = Known(study, store, progress, retries)
+            return supervise(known, cluster.workers, cluster.count, notify, interrupts.check)
+        with Claims(directory, notify) as claims, LocalExecutor(runner, processes, store.folder) as executor:
+            check = interrupts.check
+            return run_study(study, store, claims, executor, progress, retries, losses=losses, check=check)
 
 
 def processes_at_a_time(given: int | None) -> int:

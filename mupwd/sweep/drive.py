@@ -9,51 +9,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mupwd.sweep.claims import Claims
-from mupwd.sweep.errors import TrialError
 from mupwd.sweep.fixed import Wanted
+from mupwd.sweep.known import Known, Ran
 from mupwd.sweep.local import Failed, LocalExecutor, Measurement
 from mupwd.sweep.progress import SweepProgress
 from mupwd.sweep.store import Store
 from mupwd.sweep.trial import Result, Trial
 
-_TUNED = ("learning_rate", "weight_decay")
 _SECONDS_BETWEEN_LOOKS = 0.5  # at what other processes have finished
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What became of a study.
-
-    Attributes:
-      results: of all trials that finished or diverged, in an order that does not depend on which finished first.
-      failed: `{trial: error of its last attempt}` of those that failed as often as they may.
-    """
-
-    results: list[Result]
-    failed: dict[Trial, str]
-
-    def complete(self) -> list[Result]:
-        """Returns the results.
-
-        Raises:
-          TrialError: a trial failed.
-        """
-        if self.failed:
-            trial, error = next(iter(self.failed.items()))
-            more = f" and {len(self.failed) - 1} more" if len(self.failed) > 1 else ""
-            raise TrialError(f"a trial failed ({trial}){more}; finished ones are kept:\n{error}")
-        return self.results
+_SUSPICIOUS = 2  # losses of a trial after which it runs alone, and last
 
 
 @dataclass
 class _State:
-    """What is known while a study runs."""
+    """How the trials of a study are run."""
 
-    results: dict[str, Result] = field(default_factory=dict)
-    failed: dict[str, tuple[Trial, str]] = field(default_factory=dict)
     measured: dict[int, Measurement] = field(default_factory=dict)
     # Trials of a group that failed: which of them is to blame shows when each runs alone.
     alone: set[str] = field(default_factory=set)
+    # Trials whose processes ended more than once: whatever ends them is not to end what runs with them.
+    last: set[str] = field(default_factory=set)
 
 
 def run_study(
@@ -64,6 +39,7 @@ def run_study(
     progress: SweepProgress,
     retries: int = 0,
     most_together: int = 256,
+    losses: int | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Ran:
     """Runs what the study needs and the store does not hold; each result is recorded as soon as it is there.
@@ -78,19 +54,24 @@ def run_study(
       progress: is told of each.
       retries: how often a trial that fails is tried again.
       most_together: trials in one program, where that pays.
+      losses: how often the process that runs a trial may end without a word before the trial has failed; None: as
+        often as it likes, since somebody killed it and started another.
       check: called between trials; may raise to end the run.
 
     Raises:
       OSError: a result could not be written.
     """
-    state = _State()
+    known, state = Known(study, store, progress, retries), _State()
     while True:
         check()
-        missing = _missing(study, store, progress, state, retries)
+        missing = known.missing()
         if not missing:
             progress.complete()
-            results = sorted(state.results.values(), key=lambda result: _order(study, result.trial))
-            return Ran(results, dict(state.failed.values()))
+            return known.ran()
+        lost = claims.losses()
+        state.last = {trial.id for trial in missing if len(lost.get(trial.id, ())) >= _SUSPICIOUS}
+        if losses is not None and _give_up(missing, lost, losses, store, claims):
+            continue
         for width, one in _measure(missing, state.measured, executor, most_together).items():
             state.measured[width] = one
             progress.measured(width, one.seconds)
@@ -101,44 +82,28 @@ def run_study(
                 _failed(outcome, store, claims, state)
                 continue
             for result in outcome:
-                _record(result, store, claims, progress, state)
+                _record(result, claims, known)
             check()
         if not ours:
             progress.waiting(len(missing))
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def _missing(
-    study: Wanted, store: Store, progress: SweepProgress, state: _State, retries: int
-) -> list[Trial]:
-    """The trials that are wanted and neither finished nor given up."""
-    while True:
-        wanted = study.wanted(state.results.values())
-        new = [trial for trial in wanted if trial.id not in state.results and trial.id not in state.failed]
-        missing = [trial for trial in new if not _is_settled(trial, store, state, retries)]
-        for trial in new:
-            if trial.id in state.results or trial.id in state.failed:
-                progress.found(trial.width)
-        # Counted with what is finished, which may have been wanted only for a while.
-        known = {trial.id: trial.width for trial in wanted} | {
-            one.trial.id: one.trial.width for one in state.results.values()
-        }
-        progress.known(Counter(known.values()))
-        # What was found may make the study want more.
-        if missing or not new:
-            return missing
-
-
-def _is_settled(trial: Trial, store: Store, state: _State, retries: int) -> bool:
-    """Whether a trial has finished, or has failed as often as it may."""
-    found = store.get(trial)
-    if found is not None:
-        state.results[trial.id] = found
-        return True
-    errors = store.failures(trial)
-    if len(errors) > retries:
-        state.failed[trial.id] = trial, errors[-1]
-    return trial.id in state.failed
+def _give_up(
+    missing: Iterable[Trial], lost: Mapping[str, Sequence[str]], most: int, store: Store, claims: Claims
+) -> bool:
+    """Records as failed what ends every process that runs it; returns whether there was such a trial."""
+    found = False
+    for trial in missing:
+        owners = lost.get(trial.id, ())
+        if len(owners) >= most and _claim(trial, store, claims):
+            found = True
+            for owner in owners:
+                store.put_failure(
+                    trial, f"{owner} ended while it ran this; killed perhaps for want of memory"
+                )
+            claims.release(trial.id)
+    return found
 
 
 def _claim(trial: Trial, store: Store, claims: Claims) -> bool:
@@ -151,16 +116,15 @@ def _claim(trial: Trial, store: Store, claims: Claims) -> bool:
     return True
 
 
-def _record(result: Result, store: Store, claims: Claims, progress: SweepProgress, state: _State) -> None:
+def _record(result: Result, claims: Claims, known: Known) -> None:
     try:
-        store.put(result)
+        known.store.put(result)
     except FileExistsError:
         # Our claim was taken away while we slept: the other process's result stands.
-        result = store.get(result.trial) or result
+        result = known.store.get(result.trial) or result
     claims.release(result.trial.id)
-    state.results[result.trial.id] = result
-    what = f"{result.trial.hyperparameters['recipe']}, width {result.trial.width}"
-    progress.finished(result.trial.width, result.seconds, what)
+    known.results[result.trial.id] = result
+    known.progress.ran(result)
 
 
 def _failed(outcome: Failed, store: Store, claims: Claims, state: _State) -> None:
@@ -170,12 +134,6 @@ def _failed(outcome: Failed, store: Store, claims: Claims, state: _State) -> Non
         else:
             store.put_failure(trial, outcome.error)
         claims.release(trial.id)
-
-
-def _order(study: Wanted, trial: Trial) -> tuple[object, ...]:
-    values = trial.hyperparameters
-    recipe = study.recipes.index(values["recipe"])
-    return recipe, trial.width, *(values[name] for name in _TUNED), trial.seed
 
 
 def _measure(
@@ -195,7 +153,7 @@ def _groups(missing: Iterable[Trial], state: _State) -> list[list[Trial]]:
     alike: dict[tuple[object, ...], list[Trial]] = defaultdict(list)
     groups = []
     for trial in missing:
-        if trial.id in state.alone:
+        if trial.id in state.alone | state.last:
             groups.append([trial])
         else:
             alike[trial.kind].append(trial)
@@ -205,4 +163,4 @@ def _groups(missing: Iterable[Trial], state: _State) -> list[list[Trial]]:
         # Equal groups: each size is compiled anew.
         size = math.ceil(len(trials) / math.ceil(len(trials) / size))
         groups += [trials[start : start + size] for start in range(0, len(trials), size)]
-    return sorted(groups, key=lambda group: -group[0].width)
+    return sorted(groups, key=lambda group: (group[0].id in state.last, -group[0].width))

@@ -1,4 +1,4 @@
-"""Ctrl-C that is not lost."""
+"""Ctrl-C and other friendly signals that are not lost."""
 
 from __future__ import annotations
 
@@ -7,32 +7,38 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+FRIENDLY = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name))
+"""The signals after which there is time to give up claims."""
+
 
 class Interrupts:
-    """Remembers that Ctrl-C was pressed; a context manager.
+    """Turns Ctrl-C, and what schedulers send before they kill, into KeyboardInterrupt; a context manager.
 
-    Python raises KeyboardInterrupt wherever the main thread is. Where that is a finalizer, or a callback from C++, it
-    is dropped, and the sweep would run on.
+    Python raises it wherever the main thread is. Where that is a finalizer, or a callback from C++, it is dropped, and
+    the sweep would run on: so it is remembered as well.
+
+    SIGTERM comes from `kill`, and from SLURM where a job is cancelled, preempted or out of time. SIGUSR2 is what
+    submitit has SLURM send a while before the time is up.
     """
 
     def __init__(self) -> None:
         self._pressed = False
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
         # Elsewhere than in the main thread nobody may handle signals, and none arrive.
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._remember)
+            self._before = {number: signal.signal(number, self._remember) for number in FRIENDLY}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if Ctrl-C was pressed."""
+        """Raises KeyboardInterrupt if there was a signal."""
         if self._pressed:
             raise KeyboardInterrupt
 

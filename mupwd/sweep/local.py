@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
+from mupwd.sweep.interrupts import FRIENDLY
 from mupwd.sweep.trial import LOSS, Metrics, Result, Train, Trial
 
 
@@ -271,8 +272,9 @@ def _outcome(runner: Runner, task: _Task) -> Measurement | list[Result] | Failed
 
 def _work(connection: Connection, runner: Runner, core: int | None) -> None:
     """A worker: receives groups and sends results, or the text of an error, until the other end is gone."""
-    # Ctrl-C reaches every process of the terminal; the parent decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches every process of the terminal, and a scheduler's signals every one of the job; the parent decides.
+    for number in FRIENDLY:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if core is not None:
         # Before the backend starts, which sizes its thread pool by the cores it may use.

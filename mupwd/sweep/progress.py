@@ -12,7 +12,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mupwd.sweep.trial import Result
+from mupwd.sweep.trial import Result, Trial
 
 _SECONDS_BETWEEN_LINES = 20.0
 _ENOUGH = 5
@@ -31,7 +31,7 @@ class SweepProgress:
         self._console, self._processes = console, processes
         self._expected = dict(expected)
         self._done: dict[int, int] = defaultdict(int)
-        self._ran: dict[int, list[float]] = defaultdict(list)
+        self._seconds: dict[int, list[float]] = defaultdict(list)
         self._measured: dict[int, float] = {}
         self._last_line = time.monotonic()
         self._bar = Progress(
@@ -70,17 +70,27 @@ class SweepProgress:
         """Counts a trial that an earlier run finished."""
         self._done[width] += 1
 
-    def finished(self, width: int, seconds: float, what: str) -> None:
-        """Counts a trial that ran now.
+    def ran(self, result: Result) -> None:
+        """Counts a trial that ran now."""
+        trial = result.trial
+        self._done[trial.width] += 1
+        self._seconds[trial.width].append(result.seconds)
+        self._show(f"{trial.hyperparameters['recipe']}, width {trial.width}")
+
+    def failed(self, trial: Trial) -> None:
+        """Counts a trial that has failed for good."""
+        self._done[trial.width] += 1
+        self._show(f"failed: {trial}")
+
+    def working(self, states: Mapping[str, int]) -> None:
+        """Takes in what the workers of a cluster do.
 
         Args:
-          width: of the trial.
-          seconds: that it took.
-          what: it was.
+          states: `{state: how many are in it}`, in the cluster's words.
         """
-        self._done[width] += 1
-        self._ran[width].append(seconds)
-        self._show(what)
+        self._processes = max(sum(states.values()), 1)
+        words = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
+        self._show(f"workers: {words or 'none yet'}")
 
     def waiting(self, trials: int) -> None:
         """Says that other processes run what is left."""
@@ -94,8 +104,8 @@ class SweepProgress:
     def seconds_left(self) -> float | None:
         """Returns an estimate, or None while no trial has been timed."""
         # The first trials of a width compile.
-        ran = {width: statistics.median(ran) for width, ran in self._ran.items() if len(ran) >= _ENOUGH}
-        known = {**{width: min(ran) for width, ran in self._ran.items()}, **self._measured, **ran}
+        ran = {width: statistics.median(ran) for width, ran in self._seconds.items() if len(ran) >= _ENOUGH}
+        known = {**{width: min(ran) for width, ran in self._seconds.items()}, **self._measured, **ran}
         if not known:
             return None
         total = 0.0

@@ -7,19 +7,22 @@ import hashlib
 import importlib
 import inspect
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from rich.console import Console
 
+from mupwd.named import named
 from mupwd.proxy.disk import write_atomic
 from mupwd.sweep.declare import Sweep, write_sweep
-from mupwd.sweep.directory import processes_at_a_time, run_in_directory
-from mupwd.sweep.drive import Ran
+from mupwd.sweep.directory import Cluster, processes_at_a_time, run_in_directory
+from mupwd.sweep.known import Ran
 from mupwd.sweep.local import LocalExecutor, Measurement, OneByOne, Runner
 from mupwd.sweep.proxy_study import checked_corpus, corpus_identity, proxy_configs, proxy_trials
 from mupwd.sweep.trial import Train
+from mupwd.sweep.workers import losses_of
 
 _CODE = "code.json"
 
@@ -63,12 +66,34 @@ def prepare(sweep: Sweep, train: Train | None = None) -> Prepared:
     return Prepared(sweep, proxy_trials(), decided, f"the proxy on {text.source} (sha256 {text.sha256[:12]})")
 
 
+def prepare_named(sweep: Sweep) -> Prepared:
+    """Prepares a sweep whose train function, where it has one of its own, is found by its name.
+
+    Raises:
+      ValueError: as `prepare`; or there is no such function, or other processes could not be given it.
+    """
+    if sweep.train is None:
+        return prepare(sweep)
+    train = named(sweep.train, "--train")
+    if not callable(train):
+        raise ValueError(f"--train {sweep.train} is {type(train).__name__}; expected a function")
+    try:
+        pickle.dumps(train)
+    except Exception as error:
+        raise ValueError(
+            f"--train {sweep.train} cannot be handed to other processes ({error}); define it by `def` in a module"
+        ) from error
+    return prepare(sweep, cast(Train, train))
+
+
 def run_sweep(
     prepared: Prepared,
     directory: Path,
     processes: int | None = None,
     retries: int = 1,
     console: Console | None = None,
+    cluster: Cluster | None = None,
+    unattended: bool = False,
 ) -> Ran:
     """Runs what is missing of a sweep; the same call goes on where an earlier one was stopped, or shares its work.
 
@@ -79,24 +104,30 @@ def run_sweep(
         process on an accelerator.
       retries: how often a trial that fails is tried again.
       console: for what is to be told; stdout by default. Progress and notices go to stderr.
+      cluster: runs the trials instead of processes here.
+      unattended: this is one of many workers: the declaration in the directory stays as it is, and a trial that ends
+        every process that runs it counts as failed after a while.
 
     Raises:
       ValueError: the directory holds another sweep.
+      SweepError: the cluster's workers end again and again.
       OSError: a result could not be written.
     """
-    processes = processes_at_a_time(processes)
+    processes = 1 if cluster is not None else processes_at_a_time(processes)
+    at_a_time = f"{processes} at a time" if cluster is None else f"{cluster.count} workers"
     sweep = prepared.sweep
     steps = sorted({int(sweep.given(width)["steps"]) for width in sweep.widths})
     horizon = " to ".join(f"{one:,}" for one in dict.fromkeys((steps[0], steps[-1])))
     opening = (
         f"{len(sweep.trials)} trials of {prepared.about}: {', '.join(sweep.recipes)} at widths "
         f"{', '.join(map(str, sweep.widths))}, {len(sweep.learning_rates)} learning rates × "
-        f"{len(sweep.weight_decays)} weight decays × {len(sweep.seeds)} seeds, {horizon} steps each; {processes} at a "
-        "time."
+        f"{len(sweep.weight_decays)} weight decays × {len(sweep.seeds)} seeds, {horizon} steps each; "
+        f"{at_a_time}."
     )
 
     def opened(notify: Callable[[str], None]) -> None:
-        write_sweep(directory, sweep)
+        if not unattended:
+            write_sweep(directory, sweep)
         _notice_code(directory, sweep, notify)
 
     return run_in_directory(
@@ -109,6 +140,8 @@ def run_sweep(
         console,
         retries,
         opened,
+        cluster,
+        losses_of(retries) if unattended else None,
     )
 
 
