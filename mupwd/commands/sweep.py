@@ -27,7 +27,8 @@ a sweep is a full grid, declared by flags, by a file, or by a file that flags ov
 a model of your own: --train package.module:train names a function
   train(width, hyperparameters, seed, directory) -> metrics
 hyperparameters holds learning_rate and weight_decay (the base's), recipe, base, steps, and your own; metrics holds at
-least eval/loss (not finite where the run diverged); directory is a folder for what the trial writes.
+least eval/loss (not finite where the run diverged); directory is a folder for what the trial writes. With --halving
+some hyperparameters hold stop_at: end and evaluate there, with the schedule of all steps.
 examples/sweep_equinox.py is one.
 
 Stop it whenever you like, even with kill -9: `mupwd sweep DIR` goes on. Start it several times, also on several
@@ -46,6 +47,8 @@ examples:
   mupwd sweep runs/first --extend                  where an optimum lies at an edge, go on beyond it
   mupwd sweep runs/big --config sweep.toml --dry_run
   mupwd sweep runs/mine --train my_project.train:train --widths 256,512,1024 --steps 2000
+  mupwd sweep runs/less --halving 3                stop the worse pairs early
+  mupwd sweep runs/less --optuna 16                let Optuna choose 16 pairs at each width
   mupwd sweep runs/big --config sweep.toml --executor slurm --workers 16 --resource partition=gpu \
     --resource gpus_per_node=1 --resource time=240
   mupwd sweep runs/big --config sweep.toml --executor ray --workers 8 --resource address=auto --resource num_gpus=1
@@ -60,6 +63,14 @@ files in DIR:
 
 exit code: 0: all trials have results; 1: some failed; 2: the command could not be carried out; 130: interrupted.
 """
+
+
+_EITHER = (
+    ("steps", "tokens_per_parameter"),
+    ("tokens_per_parameter", "steps"),
+    ("halving", "optuna"),
+    ("optuna", "halving"),
+)
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -96,6 +107,19 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a hyperparameter, such as layers=4; repeat",
+    )
+    what.add_argument(
+        "--halving",
+        type=int,
+        metavar="FACTOR",
+        help="stop all but the best 1/FACTOR of the pairs early, such as 3 (default: 0, none)",
+    )
+    what.add_argument(
+        "--optuna",
+        type=int,
+        metavar="N",
+        help="let Optuna choose N pairs per recipe and width, between the lowest and highest values, instead of the "
+        "grid (extra mupwd[optuna]; default: 0, the grid)",
     )
     how = parser.add_argument_group("how")
     how.add_argument("--dry_run", action="store_true", help="list the trials, estimate the time, run nothing")
@@ -192,6 +216,8 @@ def _declared(args: argparse.Namespace, known: Any) -> Any:
             "steps",
             "tokens_per_parameter",
             "train",
+            "halving",
+            "optuna",
         )
         if (value := getattr(args, name)) is not None
     }
@@ -200,8 +226,9 @@ def _declared(args: argparse.Namespace, known: Any) -> Any:
     if args.recipes is not None:
         flags["recipes"] = _recipes(args.recipes)
     for more in (given, fields_of(flags, "flags")):
-        # One horizon replaces the other.
-        for name, other in (("steps", "tokens_per_parameter"), ("tokens_per_parameter", "steps")):
+        more = more | {name: more[name] or None for name in ("halving", "optuna") if name in more}
+        # One horizon replaces the other, and one way to leave trials out.
+        for name, other in _EITHER:
             if more.get(name) is not None and more.get(other) is None:
                 fields.pop(other, None)
         fields |= more

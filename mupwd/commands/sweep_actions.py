@@ -26,7 +26,7 @@ from mupwd.sweep.directory import Cluster, processes_at_a_time
 from mupwd.sweep.known import Ran
 from mupwd.sweep.progress import duration, median_seconds
 from mupwd.sweep.run import Prepared, calibrate, prepare_named, run_sweep
-from mupwd.sweep.status import status
+from mupwd.sweep.status import look, status, unknown
 from mupwd.sweep.store import Store
 from mupwd.sweep.table import PARQUET_NAME, SQLITE_NAME, write_parquet, write_sqlite
 from mupwd.sweep.trial import Result
@@ -47,31 +47,40 @@ def dry_run(args: argparse.Namespace, sweep: Sweep) -> int:
     prepared = prepare_named(sweep)
     processes = processes_at_a_time(args.processes)
     store = Store(args.directory, _notice) if (args.directory / "trials").is_dir() else None
-    missing = [trial for trial in prepared.sweep.trials if store is None or store.get(trial) is None]
+    study = prepared.sweep.study()
+    wanted, results = look(study, store)
+    missing = [trial for trial in wanted if trial.id not in results]
+    # Of what is complete nothing more is expected.
+    more = Counter(unknown(study, wanted) if missing else {})
     measured = calibrate(prepared, processes)
-    counts = Counter(trial.width for trial in missing)
+    trials, counts = (Counter(trial.width for trial in some) for some in (wanted, missing))
     console, table = Console(emoji=False), Table(box=None, padding=(0, 2, 0, 0))
     for column in ("width", "steps", "trials", "of them missing", "seconds each"):
         table.add_column(column, justify="right")
     for width in prepared.sweep.widths:
-        of_width = [trial for trial in prepared.sweep.trials if trial.width == width]
         seconds = measured[width].seconds
         table.add_row(
             str(width),
-            f"{of_width[0].hyperparameters['steps']:,}",
-            str(len(of_width)),
-            str(counts[width]),
+            f"{prepared.sweep.given(width)['steps']:,}",
+            str(trials[width] + more[width]),
+            str(counts[width] + more[width]),
             "unknown" if math.isnan(seconds) else f"{seconds:.1f}",
         )
     for trial in missing:
         console.print(f"{trial.id}  {trial}", highlight=False, soft_wrap=True, markup=False)
     console.print()
     console.print(table)
-    total = sum(counts[width] * one.seconds for width, one in measured.items() if counts[width])
+    whole = {width: float(more[width]) for width in measured}
+    for trial in missing:
+        whole[trial.width] += trial.share
+    total = sum(whole[width] * one.seconds for width, one in measured.items() if whole[width])
     about = "unknown" if math.isnan(total) else f"about {duration(total / processes)}, without compilation"
+    later = sum(more.values())
+    others = f" now, and about {later} more that their losses will choose" if later else ""
     console.print(
-        f"{len(missing)} of {len(prepared.sweep.trials)} trials to run, {processes} at a time: {about}",
+        f"{len(missing)} of {len(wanted)} trials to run{others}, {processes} at a time: {about}",
         highlight=False,
+        soft_wrap=True,
     )
     return 0
 
@@ -83,12 +92,13 @@ def show_status(directory: Path, sweep: Sweep) -> int:
       directory: that holds it.
       sweep: what it holds.
     """
-    found = status(sweep.trials, Store(directory, _notice), Claims(directory, _notice))
+    found = status(sweep.study(), Store(directory, _notice), Claims(directory, _notice))
     left = "" if found.seconds_left is None else f"; about {duration(found.seconds_left)} left"
     if found.waiting and not found.running:
         left = f"; nobody works on it: mupwd sweep {directory} goes on"
+    later = f" (and about {found.unknown} more, which losses choose)" if found.unknown else ""
     print(
-        f"{found.total} trials: {found.finished} finished, {found.diverged} diverged, {found.failed} failed, "
+        f"{found.total} trials{later}: {found.finished} finished, {found.diverged} diverged, {found.failed} failed, "
         f"{found.running} running, {found.waiting} waiting{left}"
     )
     return 0
@@ -102,6 +112,11 @@ def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
       sweep: as declared.
     """
     start = time.monotonic()
+    if args.extend and sweep.optuna is not None:
+        raise ValueError(
+            "--extend widens a grid, and Optuna chooses between ends; give wider --learning_rates or --weight_decays: "
+            "it then chooses anew, and trials that it chooses again are not run again"
+        )
     console, directory = Console(emoji=False), args.directory
     prepared = prepare_named(sweep)
     ran = run_sweep(prepared, directory, args.processes, args.retries, console, _cluster(args))
@@ -119,8 +134,10 @@ def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
     files += _judged(prepared, ran, directory, console)
     minutes = (time.monotonic() - start) / 60
     diverged = sum(math.isinf(result.loss) for result in ran.results)
+    stopped = sum(result.trial.stop_at is not None and math.isfinite(result.loss) for result in ran.results)
+    early = f", {stopped} stopped early" if stopped else ""
     console.print(
-        f"\n{len(ran.results)} trials have results ({diverged} diverged), {len(ran.failed)} failed; this took "
+        f"\n{len(ran.results)} trials have results ({diverged} diverged{early}), {len(ran.failed)} failed; this took "
         f"{minutes:.1f} minutes. Written: {', '.join(map(str, files))}",
         style="dim",
         highlight=False,
@@ -173,6 +190,7 @@ def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console) -> 
             [result.observation() for result in ran.results],
             initial_loss=_initial_loss(prepared.sweep),
             costs=_costs(ran.results),
+            grid=prepared.sweep.optuna is None,
         )
     except ValueError as error:
         console.print(f"\nno verdict: {error}", highlight=False, soft_wrap=True, markup=False)
@@ -189,7 +207,10 @@ def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console) -> 
         files = [directory / "summary.json"]
         write_json(files[0], {"setting": prepared.sweep.as_json(), "recipes": as_json(scores)})
     if extensions(result.observation() for result in ran.results):
-        console.print(f"An optimum lies at an edge: mupwd sweep {directory} --extend goes beyond it.")
+        beyond = (
+            "--extend goes beyond it" if prepared.sweep.optuna is None else "with wider ranges goes beyond it"
+        )
+        console.print(f"An optimum lies at an edge: mupwd sweep {directory} {beyond}.")
     return files
 
 

@@ -16,19 +16,21 @@ from typing import Any
 from mupwd import recipes as known_recipes
 from mupwd.proxy.config import unknown_names
 from mupwd.proxy.disk import write_atomic
-from mupwd.sweep.fixed import FixedStudy
+from mupwd.sweep.fixed import FixedStudy, Wanted
 from mupwd.sweep.grid import parse_values
+from mupwd.sweep.halving import HalvingStudy, rungs
 from mupwd.sweep.horizon import steps_for
+from mupwd.sweep.optuna_study import OptunaStudy, axis
 from mupwd.sweep.trial import Trial
 
 FILE_NAME = "sweep.json"
 AXES = ("widths", "recipes", "learning_rates", "weight_decays", "seeds")
-_GENERATED = ("learning_rate", "weight_decay", "recipe", "base", "steps", "token_ratio")
+_GENERATED = ("learning_rate", "weight_decay", "recipe", "base", "steps", "stop_at", "token_ratio")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A full grid: every recipe, width, learning rate, decay and seed.
+    """A grid: every recipe, width, learning rate, decay and seed, unless halving or Optuna leave some out.
 
     Args:
       widths: ascending; the widest is the target.
@@ -42,6 +44,9 @@ class Sweep:
       tokens_per_parameter: of the proxy; steps then grow with the number of all its parameters.
       train: "package.module:function" of a model of one's own; None: the proxy.
       hyperparameters: everything else that trials are given.
+      halving: stop the worse part of the pairs early, all but one in so many; None: all run to their end.
+      optuna: let Optuna choose so many pairs per recipe and width, between the lowest and the highest learning rate
+        and decay; None: the whole grid.
 
     Raises:
       ValueError: a field is missing, out of its range or repeats itself; the message names it.
@@ -62,6 +67,8 @@ class Sweep:
     tokens_per_parameter: float | None = None
     train: str | None = None
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    halving: int | None = None
+    optuna: int | None = None
 
     def __post_init__(self) -> None:
         for name in AXES:
@@ -97,16 +104,37 @@ class Sweep:
                 "sweep: tokens_per_parameter is of the proxy; give steps for a model of your own"
             )
         if taken := [name for name in _GENERATED if name in self.hyperparameters]:
-            raise ValueError(f"sweep: hyperparameters may not hold {taken[0]!r}: it is a field of its own")
+            raise ValueError(f"sweep: hyperparameters may not hold {taken[0]!r}: the sweep says it")
+        self._check_search()
+
+    def _check_search(self) -> None:
+        for name, least in (("halving", 2), ("optuna", 1)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise ValueError(f"sweep: {name} must be a whole number of at least {least}, got {value!r}")
+        if None not in (self.halving, self.optuna):
+            raise ValueError(f"sweep: give either halving or optuna; got {self.halving} and {self.optuna}")
+        if self.halving is not None:
+            for width in self.widths:
+                rungs(self.given(width), self.halving)
+        if self.optuna is not None and len(self.learning_rates) == len(self.weight_decays) == 1:
+            raise ValueError(
+                "sweep: optuna chooses between the lowest and the highest learning rate and decay; both are the same"
+            )
 
     @property
     def target(self) -> int:
         """The widest width."""
         return self.widths[-1]
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether what runs depends on losses."""
+        return self.halving is not None or self.optuna is not None
+
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """All trials, the first seed of every point before the second."""
+        """All trials of the grid, the first seed of every point before the second."""
         given = {width: self.given(width) for width in self.widths}
         return tuple(
             Trial(
@@ -137,9 +165,36 @@ class Sweep:
         warmup = {} if self.train is not None or "warmup" in common else {"warmup": steps // 10}
         return {**common, **ratio, **warmup, "steps": steps}
 
-    def study(self) -> FixedStudy:
-        """Returns what is to be run."""
+    def study(self) -> Wanted:
+        """Returns what is to be run.
+
+        Raises:
+          ModuleNotFoundError: Optuna is to choose, and is not installed.
+        """
+        rates, decays = tuple(sorted(self.learning_rates)), tuple(sorted(self.weight_decays))
+        given = {width: self.given(width) for width in self.widths}
+        common = (self.widths, self.recipes)
+        if self.halving is not None:
+            return HalvingStudy(*common, rates, decays, self.seeds, given, factor=self.halving)
+        if self.optuna is not None:
+            return OptunaStudy(*common, axis(rates), axis(decays), self.seeds, given, trials=self.optuna)
         return FixedStudy(self.trials)
+
+    def extent(self) -> str:
+        """Returns what is tried at each width, in words."""
+        rates, decays = self.learning_rates, self.weight_decays
+        if self.optuna is not None:
+            return (
+                f"{self.optuna} pairs that Optuna chooses, learning rates {min(rates):g} to {max(rates):g} and weight "
+                f"decays {min(decays):g} to {max(decays):g}, and what the verdict needs around the best, "
+                f"{len(self.seeds)} seeds"
+            )
+        grid = f"{len(rates)} learning rates × {len(decays)} weight decays × {len(self.seeds)} seeds"
+        if self.halving is None:
+            return grid
+        stops = [f"{one:,}" for one in rungs(self.given(self.target), self.halving)]
+        at = f" at width {self.target}" if self.tokens_per_parameter is not None else ""
+        return f"{grid}, all but the best 1/{self.halving} stopped at step {' and '.join(stops)}{at}"
 
     def as_json(self) -> dict[str, Any]:
         """Returns the declaration as JSON types."""

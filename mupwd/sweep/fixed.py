@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,8 +18,9 @@ class Wanted(Protocol):
         """Names of the recipes that its trials run under."""
         ...
 
-    def wanted(self, results: Iterable[Result]) -> list[Trial]:
-        """Returns the trials that can be told to be needed, finished ones included."""
+    def wanted(self, results: Iterable[Result], failed: Collection[str] = ()) -> list[Trial]:
+        """Returns the trials that can be told to be needed, finished ones included; `failed`: ids of those given
+        up."""
         ...
 
     def expected(self) -> dict[int, int]:
@@ -42,11 +43,12 @@ class FixedStudy:
         """Names of the recipes, in order of appearance."""
         return tuple(dict.fromkeys(trial.hyperparameters["recipe"] for trial in self.trials))
 
-    def wanted(self, results: Iterable[Result]) -> list[Trial]:
+    def wanted(self, results: Iterable[Result], failed: Collection[str] = ()) -> list[Trial]:
         """Returns all trials.
 
         Args:
           results: whatever is finished.
+          failed: ids of the trials that were given up.
         """
         return list(self.trials)
 

@@ -70,7 +70,7 @@ class Known:
         """
         found = found or (lambda trial: self.progress.found(trial.width))
         while True:
-            wanted = self.study.wanted(self.results.values())
+            wanted = self.study.wanted(self.results.values(), self.failed)
             new = [trial for trial in wanted if trial.id not in self.results and trial.id not in self.failed]
             missing = [trial for trial in new if not self._is_settled(trial)]
             for trial in new:
@@ -105,4 +105,4 @@ class Known:
 def _order(study: Wanted, trial: Trial) -> tuple[object, ...]:
     values = trial.hyperparameters
     recipe = study.recipes.index(values["recipe"])
-    return recipe, trial.width, *(values[name] for name in _TUNED), trial.seed
+    return recipe, trial.width, *(values[name] for name in _TUNED), trial.seed, trial.share

@@ -128,10 +128,10 @@ class SweepProgress:
 
 
 def median_seconds(results: Iterable[Result]) -> dict[int, float]:
-    """Returns `{width: seconds of a trial}`; the median, as the first trials of a width compile."""
+    """Returns `{width: seconds of a whole trial}`; the median, as the first trials of a width compile."""
     times: dict[int, list[float]] = defaultdict(list)
     for result in results:
-        times[result.trial.width].append(result.seconds)
+        times[result.trial.width].append(result.seconds / result.trial.share)
     return {width: statistics.median(seconds) for width, seconds in times.items()}
 
 

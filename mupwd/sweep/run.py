@@ -115,14 +115,13 @@ def run_sweep(
     """
     processes = 1 if cluster is not None else processes_at_a_time(processes)
     at_a_time = f"{processes} at a time" if cluster is None else f"{cluster.count} workers"
-    sweep = prepared.sweep
+    sweep, study = prepared.sweep, prepared.sweep.study()
     steps = sorted({int(sweep.given(width)["steps"]) for width in sweep.widths})
     horizon = " to ".join(f"{one:,}" for one in dict.fromkeys((steps[0], steps[-1])))
+    count = f"{'about ' if sweep.adaptive else ''}{sum(study.expected().values())}"
     opening = (
-        f"{len(sweep.trials)} trials of {prepared.about}: {', '.join(sweep.recipes)} at widths "
-        f"{', '.join(map(str, sweep.widths))}, {len(sweep.learning_rates)} learning rates × "
-        f"{len(sweep.weight_decays)} weight decays × {len(sweep.seeds)} seeds, {horizon} steps each; "
-        f"{at_a_time}."
+        f"{count} trials of {prepared.about}: {', '.join(sweep.recipes)} at widths "
+        f"{', '.join(map(str, sweep.widths))}, {sweep.extent()}, {horizon} steps each; {at_a_time}."
     )
 
     def opened(notify: Callable[[str], None]) -> None:
@@ -131,7 +130,7 @@ def run_sweep(
         _notice_code(directory, sweep, notify)
 
     return run_in_directory(
-        sweep.study(),
+        study,
         directory,
         prepared.runner,
         prepared.decided,

@@ -5,7 +5,7 @@ What to run next is a pure function of what has been run, so that a study can be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,13 +88,14 @@ class Study:
         }
         return Trial(width, values, seed)
 
-    def wanted(self, results: Iterable[Result]) -> list[Trial]:
+    def wanted(self, results: Iterable[Result], failed: Collection[str] = ()) -> list[Trial]:
         """Returns the trials that can be told to be needed from the results so far, finished ones included.
 
         Once all of them are finished, another call may return more; the study is complete when it doesn't.
 
         Args:
           results: finished trials of this study.
+          failed: ids of the trials that were given up: what depends on them is not wanted.
         """
         seen: dict[tuple[str, int], list[Observation]] = {}
         for result in results:

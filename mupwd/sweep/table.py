@@ -23,6 +23,7 @@ _COLUMNS = {
     "weight_decay": "REAL",
     "seed": "INTEGER",
     "step": "INTEGER",
+    "stop_at": "INTEGER",
     "eval_loss": "REAL",
     "train_loss": "REAL",
     "seconds": "REAL",
@@ -44,7 +45,7 @@ def rows(results: Iterable[Result], failed: Mapping[Trial, str]) -> list[dict[st
         found.append(
             _of(result.trial)
             | {
-                "status": "finished" if math.isfinite(result.loss) else "diverged",
+                "status": _status(result),
                 "step": metrics.get("step"),
                 "eval_loss": _finite(metrics[LOSS]),
                 "train_loss": _finite(metrics.get("train/loss")),
@@ -111,6 +112,12 @@ def write_parquet(file: Path, results: Iterable[Result], failed: Mapping[Trial, 
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows(results, failed)), drawn)
 
 
+def _status(result: Result) -> str:
+    if not math.isfinite(result.loss):
+        return "diverged"
+    return "finished" if result.trial.stop_at is None else "stopped"
+
+
 def _of(trial: Trial) -> dict[str, Any]:
     values = trial.hyperparameters
     return {
@@ -120,6 +127,7 @@ def _of(trial: Trial) -> dict[str, Any]:
         "learning_rate": values["learning_rate"],
         "weight_decay": values["weight_decay"],
         "seed": trial.seed,
+        "stop_at": trial.stop_at,
         "hyperparameters": json.dumps(dict(values), sort_keys=True),
     }
 

@@ -34,7 +34,8 @@ class Trial:
     Args:
       width: of the model.
       hyperparameters: everything else that the result depends on, but for the seed: a flat mapping of names
-        to numbers, strings, booleans or None, with `learning_rate` and `weight_decay` among them.
+        to numbers, strings, booleans or None, with `learning_rate` and `weight_decay` among them. `stop_at`, if it
+        is there, ends the trial after so many of its `steps`, with the schedule of all of them.
       seed: of the initial values and of the order of the data.
 
     Raises:
@@ -71,6 +72,8 @@ class Trial:
                 )
             # 1 and 1.0 are the same decay but not the same JSON.
             values[name] = float(value)
+        if values.get("stop_at") is not None:
+            _check_stop(values["stop_at"], values.get("steps"))
         object.__setattr__(self, "hyperparameters", values)
 
     @cached_property
@@ -85,6 +88,16 @@ class Trial:
         rest = [(name, value) for name, value in self.hyperparameters.items() if name not in _NUMBERS]
         return (self.width, *sorted(rest))
 
+    @property
+    def stop_at(self) -> int | None:
+        """The step at which it is stopped; None where it runs to its end."""
+        return self.hyperparameters.get("stop_at")
+
+    @property
+    def share(self) -> float:
+        """The part of its steps that it runs."""
+        return 1.0 if self.stop_at is None else self.stop_at / self.hyperparameters["steps"]
+
     def as_json(self) -> dict[str, Any]:
         """Returns the configuration as JSON types."""
         return {"width": self.width, "hyperparameters": dict(self.hyperparameters), "seed": self.seed}
@@ -95,6 +108,7 @@ class Trial:
         return (
             f"{recipe}width {self.width}, learning rate {values['learning_rate']:g}, "
             f"weight decay {values['weight_decay']:g}, seed {self.seed}"
+            + (f", stopped at step {self.stop_at:,}" if self.stop_at is not None else "")
         )
 
 
@@ -106,28 +120,42 @@ class Result:
       trial: its configuration.
       metrics: what it ended with; numbers are NaN or infinite where it diverged.
       seconds: of wall-clock time that it took.
+
+    Raises:
+      ValueError: the trial went on where it was to stop.
     """
 
     trial: Trial
     metrics: Metrics
     seconds: float
 
+    def __post_init__(self) -> None:
+        step, stop_at = self.metrics.get("step"), self.trial.stop_at
+        if stop_at is not None and isinstance(step, int | float) and step > stop_at:
+            raise ValueError(
+                f"the trial was to end after {stop_at} steps and ran {step}: a train function must end, and evaluate, "
+                "at hyperparameters['stop_at'] where it is given, with the schedule of all steps"
+            )
+
     @property
     def loss(self) -> float:
-        """Held-out loss in nats per token; infinite where the trial diverged."""
+        """Held-out loss in nats per token, at the step where it ended; infinite where the trial diverged."""
         loss = float(self.metrics[LOSS])
         return loss if math.isfinite(loss) else math.inf
 
     def observation(self) -> Observation:
-        """Returns what the result says about its hyperparameters."""
+        """Returns what the result says about its hyperparameters; of a trial that was stopped not its loss there."""
         values = self.trial.hyperparameters
+        # One that diverged before it was stopped would have diverged without it, too.
+        stopped = self.trial.stop_at is not None and math.isfinite(self.loss)
         return Observation(
             values["recipe"],
             self.trial.width,
             values["learning_rate"],
             values["weight_decay"],
             self.trial.seed,
-            self.loss,
+            math.inf if stopped else self.loss,
+            stopped,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -159,6 +187,15 @@ class Result:
         if isinstance(metrics[LOSS], str):
             raise ValueError(f"its {LOSS!r} is {metrics[LOSS]!r}, not a number")
         return cls(trial, metrics, float(data["seconds"]))
+
+
+def _check_stop(stop_at: Any, steps: Any) -> None:
+    if any(isinstance(one, bool) or not isinstance(one, int) for one in (stop_at, steps)) or not (
+        0 < stop_at < steps
+    ):
+        raise ValueError(
+            f"trial: hyperparameter 'stop_at' must be a step from 1 to below steps={steps!r}, got {stop_at!r}"
+        )
 
 
 def _metric(name: str, value: Any) -> float | str:

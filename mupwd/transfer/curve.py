@@ -18,7 +18,7 @@ class Curve:
 
     Attributes:
       held: value of the other hyperparameter.
-      losses: `{value: {seed: loss}}`; infinite where the trial diverged.
+      losses: `{value: {seed: loss}}`; infinite where the trial diverged or was stopped early.
     """
 
     held: float

@@ -23,7 +23,9 @@ class Observation:
       learning_rate: peak learning rate as given at the base width, before the recipe's factors.
       weight_decay: coupled weight decay as given at the base width, before the recipe's factors.
       seed: initialisation and order of the data; equal seeds of two trials share both.
-      loss: held-out loss in nats per token; infinite or NaN where the trial diverged.
+      loss: held-out loss in nats per token; infinite or NaN where the trial diverged or was stopped.
+      stopped: the trial was ended early because others were better. What it would have ended with is not known,
+        only that it is no optimum; a whole trial of the same configuration counts in its place.
     """
 
     recipe: str
@@ -32,6 +34,7 @@ class Observation:
     weight_decay: float
     seed: int
     loss: float
+    stopped: bool = False
 
     @property
     def pair(self) -> Pair:
@@ -58,7 +61,7 @@ class Estimate:
 
 
 def losses_by_pair(observations: Iterable[Observation]) -> dict[Pair, dict[int, float]]:
-    """Returns `{(learning_rate, weight_decay): {seed: loss}}`, diverged trials as infinity.
+    """Returns `{(learning_rate, weight_decay): {seed: loss}}`, diverged and stopped trials as infinity.
 
     Args:
       observations: trials of one recipe at one width.
@@ -68,6 +71,7 @@ def losses_by_pair(observations: Iterable[Observation]) -> dict[Pair, dict[int, 
     """
     table: dict[Pair, dict[int, float]] = {}
     group: tuple[str, int] | None = None
+    stopped: list[Observation] = []
     for one in observations:
         if group is not None and group != (one.recipe, one.width):
             raise ValueError(
@@ -75,13 +79,28 @@ def losses_by_pair(observations: Iterable[Observation]) -> dict[Pair, dict[int, 
                 "filter them first"
             )
         group = (one.recipe, one.width)
+        if one.stopped:
+            stopped.append(one)
+            continue
         seeds = table.setdefault(one.pair, {})
         if one.seed in seeds:
             raise ValueError(
                 f"observations: {one.pair} at width {one.width} comes twice with seed {one.seed}"
             )
         seeds[one.seed] = one.loss if math.isfinite(one.loss) else math.inf
+    for one in stopped:
+        table.setdefault(one.pair, {}).setdefault(one.seed, math.inf)
     return table
+
+
+def is_whole(observations: Sequence[Observation]) -> bool:
+    """Returns whether every trial that was stopped also ran to its end.
+
+    Args:
+      observations: trials of any recipes and widths.
+    """
+    ended = {(one.recipe, one.width, one.pair, one.seed) for one in observations if not one.stopped}
+    return all((one.recipe, one.width, one.pair, one.seed) in ended for one in observations)
 
 
 def complete_pairs(table: Mapping[Pair, Mapping[int, float]]) -> dict[Pair, np.ndarray]:

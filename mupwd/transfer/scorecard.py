@@ -19,6 +19,7 @@ from mupwd.transfer.observations import (
     Pair,
     best_pair,
     complete_pairs,
+    is_whole,
     losses_by_pair,
     mean_difference,
     regret,
@@ -29,6 +30,8 @@ from mupwd.transfer.sensitivity import learning_rate_sensitivity
 
 _Table = dict[Pair, dict[int, float]]
 Judged = TypeVar("Judged", Drift, TransferLaw)
+_CHOSEN = "an average over a grid, and these trials were chosen by their losses"
+_STOPPED = "an average over the grid, of which some trials were stopped early"
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def scorecard(
     tuned: Mapping[str, Pair] | None = None,
     initial_loss: float | None = None,
     costs: Mapping[int, float] | None = None,
+    grid: bool = True,
 ) -> dict[str, RecipeScore]:
     """Judges, for each recipe of a sweep over widths, whether what was tuned at the narrowest holds at the widest.
 
@@ -117,6 +121,8 @@ def scorecard(
       initial_loss: of the untrained model, log(vocabulary) nats per token; what a diverged trial counts as in the
         learning rate's sensitivity.
       costs: `{width: cost of one trial}` in any unit; needed for the gain over tuning at the target.
+      grid: whether the trials are a grid, so that averages over it mean something: the learning rate's sensitivity
+        and the gain over tuning at the target. They are also left out where trials were stopped early.
 
     Returns:
       `{recipe: score}` in the order of their first observations.
@@ -145,12 +151,15 @@ def scorecard(
             width: losses_by_pair(one for one in some if one.width == width)
             for width in sorted({one.width for one in some})
         }
-        score = _score(recipe, tables, (tuned or {}).get(recipe), initial_loss)
-        gain = (
-            "the cost of a trial per width is not given"
-            if costs is None
-            else tuning_gain(some, costs, {recipe: score.tuned})[recipe]
-        )
+        partial = _CHOSEN if not grid else _STOPPED if not is_whole(some) else None
+        score = _score(recipe, tables, (tuned or {}).get(recipe), initial_loss, partial)
+        gain: TuningGain | str
+        if partial is not None:
+            gain = partial
+        elif costs is None:
+            gain = "the cost of a trial per width is not given"
+        else:
+            gain = tuning_gain(some, costs, {recipe: score.tuned})[recipe]
         scores[recipe] = _with(score, tuning_gain=gain)
         best[recipe] = {width: tables[width][one.best] for width, one in score.widths.items()}
     limits = penalties(best)
@@ -173,13 +182,17 @@ def recipe_gain(better: RecipeScore, other: RecipeScore) -> Estimate:
 
 
 def _score(
-    recipe: str, tables: dict[int, _Table], tuned: Pair | None, initial_loss: float | None
+    recipe: str,
+    tables: dict[int, _Table],
+    tuned: Pair | None,
+    initial_loss: float | None,
+    partial: str | None,
 ) -> RecipeScore:
     widths = list(tables)
     if len(widths) < 2:
         raise ValueError(f"scorecard: expected two widths or more for recipe {recipe!r}, found {widths}")
     tuned = best_pair(tables[widths[0]]) if tuned is None else tuned
-    scores = {width: score_width(tables[width], tuned, initial_loss) for width in widths}
+    scores = {width: score_width(tables[width], tuned, initial_loss, partial) for width in widths}
     score = RecipeScore(
         recipe,
         tuned,
@@ -236,13 +249,16 @@ def _judge(
     return why.format(", ".join(lost)) if lost else judge(known)
 
 
-def score_width(table: _Table, tuned: Pair, initial_loss: float | None = None) -> WidthScore:
+def score_width(
+    table: _Table, tuned: Pair, initial_loss: float | None = None, partial: str | None = None
+) -> WidthScore:
     """Returns one width's optima on the curves through the transferred pair.
 
     Args:
       table: what `losses_by_pair` returns.
       tuned: the transferred pair.
       initial_loss: of the untrained model; None: unknown.
+      partial: why an average over the learning rates would mean nothing; None: it does.
 
     Raises:
       ValueError: no trial has the transferred decay, or all of them diverged.
@@ -259,10 +275,13 @@ def score_width(table: _Table, tuned: Pair, initial_loss: float | None = None) -
             "no grid of three learning rates and three decays or more, and their pairs, about the best"
         )
     sensitivity = None
-    try:
-        sensitivity = learning_rate_sensitivity(learning_rate.losses, initial_loss)
-    except ValueError as error:
-        missing["sensitivity"] = str(error)
+    if partial is not None:
+        missing["sensitivity"] = partial
+    else:
+        try:
+            sensitivity = learning_rate_sensitivity(learning_rate.losses, initial_loss)
+        except ValueError as error:
+            missing["sensitivity"] = str(error)
     return WidthScore(
         best,
         float(rows[best].mean()),

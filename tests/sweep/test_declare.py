@@ -87,7 +87,7 @@ def test_tokens_grow_with_the_parameters_and_the_rule_is_told(tmp_path):
         ({"steps": None, "tokens_per_parameter": 2.0, "train": "a:b"}, "give steps for a model of your own"),
         ({"steps": None, "tokens_per_parameter": float("inf")}, "must be a number above 0, got inf"),
         ({"train": print}, 'train must be a name, "package.module:function"'),
-        ({"hyperparameters": {"steps": 3}}, "may not hold 'steps': it is a field of its own"),
+        ({"hyperparameters": {"steps": 3}}, "may not hold 'steps': the sweep says it"),
     ],
 )
 def test_what_is_no_sweep_is_refused(changes, message):

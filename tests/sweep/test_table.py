@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from mupwd.sweep.claims import Claims
+from mupwd.sweep.fixed import FixedStudy
 from mupwd.sweep.status import status
 from mupwd.sweep.store import Store
 from mupwd.sweep.table import write_parquet, write_sqlite
@@ -74,14 +75,14 @@ def test_status_counts_what_is_where_and_estimates_the_rest(tmp_path):
         store.put(result)
     store.put_failure(trials[2], "boom")
     with Claims(tmp_path, print) as claims:
-        found = status(trials, store, claims)
+        found = status(FixedStudy(tuple(trials)), store, claims)
         assert (found.finished, found.diverged, found.failed, found.running, found.waiting) == (1, 1, 1, 0, 4)
         assert found.total == 7
         assert found.seconds == 3.0
         assert found.seconds_left is None
         assert claims.take(trials[3].id)
         assert claims.take(trials[4].id)
-        found = status(trials, store, claims)
+        found = status(FixedStudy(tuple(trials)), store, claims)
         assert (found.running, found.waiting) == (2, 2)
         # Three of 1.5 s and one of four times the width, two at a time.
         assert found.seconds_left == pytest.approx((3 * 1.5 + 1.5 * 8) / 2)

@@ -9,6 +9,7 @@ from mupwd.transfer.observations import (
     Observation,
     best_pair,
     complete_pairs,
+    is_whole,
     losses_by_pair,
     mean_difference,
     regret,
@@ -30,6 +31,18 @@ def table(noise=0.0, seeds=3, rng=None):
 def test_losses_by_pair_groups_and_marks_divergence():
     seen = [Observation("sp", 32, 0.1, 0.2, 0, 1.5), Observation("sp", 32, 0.1, 0.2, 1, math.nan)]
     assert losses_by_pair(seen) == {(0.1, 0.2): {0: 1.5, 1: math.inf}}
+
+
+def test_a_trial_that_was_stopped_is_worse_than_all_unless_it_also_ran_to_its_end():
+    whole = [Observation("sp", 32, 0.1, 0.2, 0, 1.5), Observation("sp", 32, 0.2, 0.2, 0, 1.7)]
+    stopped = [
+        Observation("sp", 32, rate, 0.2, 0, 0.5, stopped=True) for rate in (0.1, 0.2, 0.4) for _ in range(2)
+    ]
+    expected = {(0.1, 0.2): {0: 1.5}, (0.2, 0.2): {0: 1.7}, (0.4, 0.2): {0: math.inf}}
+    for order in ([*whole, *stopped], [*stopped, *whole]):
+        assert losses_by_pair(order) == expected
+        assert not is_whole(order)
+    assert is_whole([*whole, *stopped[:4]])
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """A whole sweep over widths, judged."""
 
+import dataclasses
 import json
 import math
 
 import pytest
 from helpers.synthetic import BEST_DECAY, best_rate, observation
 
-from mupwd.transfer import as_json, recipe_gain, scorecard
+from mupwd.transfer import as_json, extensions, recipe_gain, scorecard
 
 WIDTHS = (32, 64, 128)
 
@@ -124,6 +125,43 @@ def test_costs_and_the_initial_loss_complete_it(observations):
         assert one.sensitivity.value > scores["stays"].widths[width].sensitivity.value or width == 32
     with pytest.raises(ValueError, match="at width 128, above 0"):
         scorecard(observations, costs={32: 1.0})
+
+
+@pytest.fixture(scope="module")
+def with_stopped(observations):
+    """Half an octave beyond its optimum's neighbours every trial was stopped: its loss is not known."""
+    return [
+        dataclasses.replace(one, loss=0.0, stopped=True)
+        if abs(math.log2(one.learning_rate) - best_rate(one.recipe, one.width)) > 1.5
+        else one
+        for one in observations
+    ]
+
+
+def test_optima_next_to_stopped_trials_are_not_at_an_edge(with_stopped, scores):
+    found = scorecard(with_stopped, {name: one.tuned for name, one in scores.items()}, initial_loss=5.0)[
+        "stays"
+    ]
+    for width, one in found.widths.items():
+        optimum = one.learning_rate.optimum
+        assert optimum.edge is None
+        assert optimum.interval[0] - 0.15 <= best_rate("stays", width) <= optimum.interval[1] + 0.15
+        assert one.best == scores["stays"].widths[width].best
+        assert one.joint.learning_rate.edge is None
+    assert found.learning_rate_drift.verdict == scores["stays"].learning_rate_drift.verdict
+    assert extensions(with_stopped).get("stays") is None
+
+
+def test_averages_over_a_grid_are_missing_where_it_did_not_run_to_its_end(with_stopped, observations):
+    costs = {32: 1.0, 64: 4.0, 128: 16.0}
+    score = scorecard(with_stopped, initial_loss=5.0, costs=costs)["stays"]
+    assert score.tuning_gain is None
+    assert "some trials were stopped early" in score.missing["tuning_gain"]
+    assert all("some trials were stopped" in one.missing["sensitivity"] for one in score.widths.values())
+    chosen = scorecard(observations, initial_loss=5.0, costs=costs, grid=False)["stays"]
+    assert "were chosen by their losses" in chosen.missing["tuning_gain"]
+    assert "were chosen by their losses" in chosen.widths[64].missing["sensitivity"]
+    assert scorecard(observations, initial_loss=5.0, costs=costs)["stays"].tuning_gain is not None
 
 
 def test_a_given_pair_is_transferred(observations):
