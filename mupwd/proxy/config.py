@@ -106,6 +106,7 @@ class TrainConfig:
 
     Args:
       steps: optimizer steps.
+      stop_at: end after so many steps of that schedule, evaluated there; None: at its end.
       batch_size: sequences in a step.
       sequence_length: tokens in a sequence (of inputs; the targets are the same shifted by one).
       schedule: "cosine": linear warmup, then a half cosine down to `final_fraction`. "wsd": linear warmup,
@@ -149,14 +150,17 @@ class TrainConfig:
     checkpoint_every: int | None = None
     keep_checkpoints: int = 2
     diverged_factor: float = 3.0
+    stop_at: int | None = None
 
     def __post_init__(self) -> None:
         _positive_integers(
             self, "steps", "batch_size", "sequence_length", "log_every", "eval_batches", "keep_checkpoints"
         )
-        for name in ("eval_every", "observe_every", "checkpoint_every"):
+        for name in ("eval_every", "observe_every", "checkpoint_every", "stop_at"):
             if getattr(self, name) is not None:
                 _positive_integers(self, name)
+        if self.last_step > self.steps:
+            raise ValueError(f"stop_at must be at most steps={self.steps}, got {self.stop_at}")
         if self.observe_every is not None and 4 * self.observe_every > self.steps:
             raise ValueError(
                 f"observe_every must be at most a quarter of steps={self.steps}, so that the mean over the last "
@@ -182,6 +186,11 @@ class TrainConfig:
             if not _is_number(getattr(self, name)) or not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and less than 1, got {getattr(self, name)!r}")
         _positive_numbers(self, "eps", "diverged_factor")
+
+    @property
+    def last_step(self) -> int:
+        """The step that a run ends with."""
+        return self.steps if self.stop_at is None else self.stop_at
 
 
 def unknown_names(given: Iterable[str], known: Iterable[str], what: str) -> str | None:

@@ -105,7 +105,7 @@ class Recorder:
         late = {f"{name}{LATE}": float(np.mean(list(values.values()))) for name, values in self._late.items()}
         return {
             "status": "diverged" if diverged else "finished",
-            "step": self.diverged_at if diverged else self._train.steps,
+            "step": self.diverged_at if diverged else self._train.last_step,
             "train/loss": self._last["train/loss"],
             "eval/loss": math.nan if diverged else self._last["eval/loss"],
             "train/tokens_per_second": self._speed(self._steps, self._seconds),

@@ -169,18 +169,18 @@ class Trainer:
         highest_loss = self.train.diverged_factor * math.log(self.proxy.vocab_size)
         recorder = Recorder(self.train, highest_loss, log, progress, earlier)
         step, running = int(state.step), None
-        while step < self.train.steps and recorder.diverged_at is None:
+        while step < self.train.last_step and recorder.diverged_at is None:
             stop = self._next_stop(step)
             data = self._data(seed, step, stop)
             state, metrics = self._segment(state, hyper, data, np.int32(stop - step))
             evaluation = None
-            if stop == self.train.steps or _divides(self.train.eval_every, stop):
+            if stop == self.train.last_step or _divides(self.train.eval_every, stop):
                 evaluation = self._evaluate(state.params, self.evaluation_batches)
             if running is not None:
                 recorder.read(running)
             step, running = stop, Segment(step, stop, metrics, evaluation)
             if checkpoints is not None and (
-                step == self.train.steps or _divides(self.train.checkpoint_every, step)
+                step == self.train.last_step or _divides(self.train.checkpoint_every, step)
             ):
                 if recorder.diverged_at is None:
                     recorder.read(running)
@@ -214,7 +214,7 @@ class Trainer:
         """The next step at which the host has something to do."""
         intervals = (self.train.log_every, self.train.eval_every, self.train.checkpoint_every)
         return min(
-            self.train.steps, *(step - step % every + every for every in intervals if every is not None)
+            self.train.last_step, *(step - step % every + every for every in intervals if every is not None)
         )
 
     def _data(self, seed: int, step: int, stop: int) -> Integer[Array, " N"] | Integer[Array, "S B T+1"]:
@@ -238,7 +238,7 @@ class Trainer:
             check_batch(self.corpus.source, "train", self.corpus.train.size, 0, 0, B, T)
 
     def _progress_bar(self, done: int) -> RunProgress:
-        return RunProgress(f"width {self.width}", self.train.steps, done, self._progress)
+        return RunProgress(f"width {self.width}", self.train.last_step, done, self._progress)
 
     def _manifest(self, learning_rate: float, weight_decay: float, seed: int) -> dict[str, Any]:
         return {
