@@ -66,13 +66,14 @@ class ProxyTrials:
         """
         self._set_cache()
         trainer = _trainer(trial)
-        best = Measurement(1, _seconds_per_step(trainer, trial, 1) * trainer.train.steps)
+        steps = trainer.train.last_step
+        best = Measurement(1, _seconds_per_step(trainer, trial, 1) * steps)
         if best.seconds * most < _WORTH_COMPILING:
             return best
         size = 4
         while size <= most and _can_run_together(trainer):
             try:
-                seconds = _seconds_per_step(trainer, trial, size) * trainer.train.steps / size
+                seconds = _seconds_per_step(trainer, trial, size) * steps / size
             except jax.errors.JaxRuntimeError:  # more than the device has memory for
                 break
             if seconds * _WORTH_IT > best.seconds:
@@ -138,7 +139,7 @@ def _run_alone(trial: Trial, folder: Path | None) -> Metrics:
 
 
 def _run_together(trainer: Trainer, trials: Sequence[Trial], folders: Sequence[Path | None]) -> list[Metrics]:
-    compiled, hypers, steps = _compiled(trainer, True), _hypers(trials), trainer.train.steps
+    compiled, hypers, steps = _compiled(trainer, True), _hypers(trials), trainer.train.last_step
     state = compiled.init(hypers)
     seen: list[dict[str, jax.Array]] = []
     for start in range(0, steps, trainer.program.segment_steps):

@@ -109,3 +109,21 @@ def test_measuring_stays_within_what_is_asked_for(text, monkeypatch):
 def test_an_unknown_hyperparameter_is_named(text):
     with pytest.raises(ValueError, match="unknown hyperparameter 'layer'"):
         ProxyTrials().run([trial(text, 0.1, layer=2)], [None])
+
+
+def test_a_stopped_trial_is_the_same_run_ended_earlier(text, tmp_path):
+    whole, stopped = trial(text, 2.0**-6, eval_every=5), trial(text, 2.0**-6, eval_every=5, stop_at=5)
+    metrics = [ProxyTrials().run([one], [tmp_path / one.id])[0] for one in (whole, stopped)]
+    assert [one["step"] for one in metrics] == [12, 5]
+    at_five = next(one for one in read_metrics(tmp_path / whole.id) if one["step"] == 5)
+    assert metrics[1]["eval/loss"] == at_five["eval/loss"]
+    assert metrics[1]["train/loss"] == at_five["train/loss"]
+    assert read_metrics(tmp_path / stopped.id)[-1]["train/learning_rate"] == at_five["train/learning_rate"]
+    # Several in one program do as well.
+    pair = [trial(text, rate, stop_at=7) for rate in (2.0**-6, 2.0**-5)]
+    together = ProxyTrials().run(pair, [tmp_path / f"together{one.id}" for one in pair])
+    alone = [ProxyTrials().run([one], [None])[0] for one in pair]
+    assert [one["step"] for one in together] == [7, 7]
+    assert [one["eval/loss"] for one in together] == pytest.approx(
+        [one["eval/loss"] for one in alone], rel=2e-4
+    )
