@@ -68,6 +68,7 @@ def run_study(
         if not missing:
             progress.complete()
             return known.ran()
+        claims.held()  # takes away those of dead owners, so that their losses are known
         lost = claims.losses()
         state.last = {trial.id for trial in missing if len(lost.get(trial.id, ())) >= _SUSPICIOUS}
         if losses is not None and _give_up(missing, lost, losses, store, claims):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from mupwd.sweep.errors import SweepError
 from mupwd.sweep.worker import work
 
+_SECONDS_OF_A_KNOCK = 10.0
 _OPTIONS = ("num_cpus", "num_gpus", "memory")
 
 
@@ -40,16 +42,18 @@ class RayWorkers:
             ) from error
         self._ray = ray
         given = dict(resources)
+        address = given.pop("address", None)
         try:
+            _knock(address)
             # Workers' lines go to Ray's own logs: the driver has a progress bar.
             ray.init(
-                given.pop("address", None),
+                address,
                 log_to_driver=False,
                 include_dashboard=False,
                 logging_level=logging.ERROR,
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise SweepError(f"cannot reach the Ray cluster: {error}") from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise SweepError(f"cannot reach the Ray cluster {address or ''}: {error}") from error
         options = {name: given.pop(name) for name in _OPTIONS if name in given}
         # Ray's own retries would hide from us that a worker ended.
         self._task = ray.remote(_work).options(**options, resources=given or None, max_retries=0)
@@ -83,6 +87,13 @@ class RayWorkers:
             self._ray.cancel(ref)
         self._ray.wait(list(self._workers.values()), num_returns=len(self._workers), timeout=10)
         self._ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Raises OSError where nobody answers at HOST:PORT: Ray itself would try for minutes."""
+    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_SECONDS_OF_A_KNOCK).close()
 
 
 def _work(directory: Path, processes: int, retries: int, where: Path) -> None:

@@ -1,0 +1,33 @@
+"""Workers that nobody watches."""
+
+import json
+import signal
+
+import pytest
+from helpers.clusters import Sweep
+
+from mupwd.sweep.worker import work
+from mupwd.sweep.workers import losses_of
+
+
+def test_a_trial_that_ends_every_process_fails_in_the_end_and_the_others_run(tmp_path):
+    one = ["--set", f"kills={2.0**-6}", "--weight_decays", "0.5", "--widths", "32", "--seeds", "1"]
+    sweep = Sweep(tmp_path, *one, pause=0.0)
+    codes, results = [], []
+    for arguments in [sweep.declared, *[["--worker", "--retries", "0"]] * losses_of(0)]:
+        process = sweep.start(*arguments, "--processes", "1")
+        _, errors = process.communicate(timeout=60)
+        codes.append(process.returncode)
+        results.append(len(sweep.results()))
+    # Once it is suspected it is tried last: the other two have finished by then.
+    assert codes == [-signal.SIGKILL] * losses_of(0) + [1], errors
+    assert results[2:] == [2] * len(results[2:])
+    assert len(sweep.runs()) == 2
+    failed = [json.loads(path.read_text()) for path in (sweep.directory / "failed").iterdir()]
+    assert [len(one["attempts"]) for one in failed] == [losses_of(0)]
+    assert all("ended while it ran this" in one["attempts"][0]["error"] for one in failed)
+
+
+def test_a_worker_needs_a_declared_sweep(tmp_path):
+    with pytest.raises(ValueError, match="holds no sweep on this machine"):
+        work(tmp_path)
