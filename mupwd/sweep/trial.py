@@ -146,8 +146,7 @@ class Result:
     def observation(self) -> Observation:
         """Returns what the result says about its hyperparameters; of a trial that was stopped not its loss there."""
         values = self.trial.hyperparameters
-        # One that diverged before it was stopped would have diverged without it, too.
-        stopped = self.trial.stop_at is not None and math.isfinite(self.loss)
+        stopped = self.trial.stop_at is not None
         return Observation(
             values["recipe"],
             self.trial.width,

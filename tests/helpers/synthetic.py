@@ -25,7 +25,10 @@ def best_rate(recipe: str, width: int) -> float:
 def train(
     width: int, hyperparameters: Mapping[str, Any], seed: int, directory: Path | None
 ) -> dict[str, Any]:
-    """Returns the loss of one trial; noise is a function of the configuration, as it is in a real one."""
+    """Returns the loss of one trial; noise is a function of the configuration, as it is in a real one.
+
+    One that is stopped is worse than at its end, and its best learning rate lies `early` octaves lower at step 0.
+    """
     log, pause = os.environ.get("SYNTHETIC_LOG"), float(os.environ.get("SYNTHETIC_SECONDS", "0"))
     time.sleep(pause)
     values = dict(hyperparameters)
@@ -36,12 +39,14 @@ def train(
     if values.get("fails") and rate == values["fails"]:
         raise ArithmeticError("a trial that fails")
     x, y = math.log2(rate) - best_rate(values["recipe"], width), math.log2(decay) - BEST_DECAY
+    rest = 1 - values["stop_at"] / values["steps"] if "stop_at" in values else 0.0
+    x += rest * values.get("early", 0.0)
     if x > 2.5:
         return {"status": "diverged", "eval/loss": math.nan}
     key = hashlib.sha256(repr((width, sorted(values.items()), seed)).encode()).digest()
     noise = np.random.default_rng(list(key)).normal() * values.get("noise", 0.003)
     shared = 0.02 * np.random.default_rng(seed).normal()
-    loss = 2.0 - 0.1 * math.log2(width / 32) + 0.03 * x**2 + 0.008 * y**2 + shared + noise
+    loss = 2.0 + rest - 0.1 * math.log2(width / 32) + 0.03 * x**2 + 0.008 * y**2 + shared + noise
     return {"status": "finished", "eval/loss": loss}
 
 
