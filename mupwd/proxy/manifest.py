@@ -22,7 +22,7 @@ from mupwd.proxy.disk import write_atomic
 
 FILE_NAME = "manifest.json"
 SCHEMA = 1
-_PACKAGES = ("mupwd", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_PACKAGES = ("mupwd", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "optuna")
 
 
 def environment() -> dict[str, Any]:

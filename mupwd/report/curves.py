@@ -31,7 +31,7 @@ class Line:
       width: of the model.
       held: the other hyperparameter, in words.
       x: log2 of the values.
-      y: mean losses; None where a trial diverged.
+      y: mean losses; None where a trial diverged or was stopped early.
       seeds: trials behind each mean.
       optimum: (log2 of the best value, low end, high end, loss there); None where there is no fitted minimum.
     """

@@ -25,7 +25,7 @@ function traces(panel) {
     out.push({
       x: gone, y: gone.map(() => high), mode: "markers", cliponaxis: false,
       marker: { color: colour(line.width), size: 10, symbol: "x-thin-open", line: { width: 2 } },
-      hovertemplate: "width " + line.width + ": diverged at %{x}<extra></extra>",
+      hovertemplate: "width " + line.width + ": diverged or stopped at %{x}<extra></extra>",
     });
     out.push({
       x: line.x, y: line.y, mode: "lines+markers", name: "width " + line.width,
