@@ -34,6 +34,8 @@ def test_proxy_config_refuses(fields, message):
         ({"beta2": 1.0}, "beta2 must be at least 0 and less than 1, got 1.0"),
         ({"decay": "decoupled"}, "decay must be one of 'coupled', 'independent'; got 'decoupled'"),
         ({"eval_every": 0}, "eval_every must be a positive integer, got 0"),
+        ({"stop_at": 0}, "stop_at must be a positive integer, got 0"),
+        ({"steps": 100, "stop_at": 101}, "stop_at must be at most steps=100, got 101"),
     ],
 )
 def test_train_config_refuses(fields, message):

@@ -6,10 +6,11 @@ import sqlite3
 
 import pyarrow.parquet
 import pytest
+from helpers.searches import halving, result, run
 
 from mupwd.sweep.claims import Claims
 from mupwd.sweep.fixed import FixedStudy
-from mupwd.sweep.status import status
+from mupwd.sweep.status import look, status
 from mupwd.sweep.store import Store
 from mupwd.sweep.table import write_parquet, write_sqlite
 from mupwd.sweep.trial import Result, Trial
@@ -71,8 +72,8 @@ def test_a_folder_that_cannot_be_written_is_said_so(tmp_path):
 def test_status_counts_what_is_where_and_estimates_the_rest(tmp_path):
     trials = [trial(seed) for seed in range(6)] + [trial(6, width=128)]
     store = Store(tmp_path, print)
-    for result in RESULTS:
-        store.put(result)
+    for finished in RESULTS:
+        store.put(finished)
     store.put_failure(trials[2], "boom")
     with Claims(tmp_path, print) as claims:
         found = status(FixedStudy(tuple(trials)), store, claims)
@@ -86,3 +87,37 @@ def test_status_counts_what_is_where_and_estimates_the_rest(tmp_path):
         assert (found.running, found.waiting) == (2, 2)
         # Three of 1.5 s and one of four times the width, two at a time.
         assert found.seconds_left == pytest.approx((3 * 1.5 + 1.5 * 8) / 2)
+
+
+def test_a_stopped_trial_is_told_from_a_whole_one(tmp_path):
+    whole = trial(0)
+    stopped = Trial(32, {**whole.hyperparameters, "stop_at": 2}, 0)
+    results = [
+        Result(one, {"eval/loss": 1.5, "step": 5 if one is whole else 2}, 1.0) for one in (whole, stopped)
+    ]
+    write_sqlite(tmp_path / "t.sqlite", results, {})
+    base = sqlite3.connect(tmp_path / "t.sqlite")
+    assert base.execute("SELECT status, stop_at, step FROM trials ORDER BY step").fetchall() == [
+        ("stopped", 2, 2),
+        ("finished", None, 5),
+    ]
+    base.close()
+
+
+def test_status_of_a_search_looks_as_far_as_results_reach_and_says_that_there_will_be_more(tmp_path):
+    study, store = halving(widths=(32,)), Store(tmp_path, print)
+    claims = Claims(tmp_path, print)
+    first = status(study, store, claims)
+    assert (first.waiting, first.unknown) == (112, sum(study.expected().values()) - 112)
+    for one in study.wanted([]):
+        store.put(result(one))
+    second = status(study, store, claims)
+    assert second.finished == 112
+    assert second.waiting == len(look(study, store)[0]) - 112 > 0
+    assert second.total + second.unknown >= first.total + first.unknown
+    ran = run(study)
+    for one in ran.values():
+        if store.get(one.trial) is None:
+            store.put(one)
+    last = status(study, store, claims)
+    assert (last.finished, last.waiting, last.unknown) == (len(ran), 0, 0)
