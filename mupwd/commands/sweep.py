@@ -39,7 +39,7 @@ an existing directory change its grid: what has finished is kept.
 
 on a cluster, whose machines see DIR and the code by the same names: --executor slurm or ray starts --workers workers,
 each of which runs trials until none is missing; those that vanish are replaced. Killed and started again, the command
-finds its SLURM jobs. Other schedulers need only start `mupwd sweep DIR --worker` on every machine: docs/sweep.md.
+finds its SLURM jobs. Other schedulers need only start `mupwd sweep DIR --config FILE --worker` on every machine.
 
 examples:
   mupwd sweep runs/first --widths 32,64,128 --learning_rates 2^-9:2^-3 --weight_decays 2^-4:2^0:4 --steps 400
@@ -153,7 +153,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     how.add_argument(
         "--worker",
         action="store_true",
-        help="only run trials of the sweep that DIR holds, without a verdict: for launchers",
+        help="only run trials, of the sweep that DIR holds or the flags declare, without a verdict: for launchers",
     )
     how.add_argument("--parquet", action="store_true", help="write trials.parquet as well")
 
@@ -180,9 +180,10 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"{args.directory} holds no sweep; give the directory of one")
         return show_status(args.directory, known)
     try:
-        if args.worker:
-            return only_run(args)
         sweep = _declared(args, known)
+        if args.worker:
+            declares = known is not None or args.config is not None or args.widths is not None
+            return only_run(args, known, sweep if declares else None)
         if args.dry_run:
             return dry_run(args, sweep)
         return run_and_judge(args, sweep)

@@ -155,13 +155,20 @@ def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
     return 1 if ran.failed else 0
 
 
-def only_run(args: argparse.Namespace) -> int:
-    """Runs what is missing of the sweep that a directory holds.
+def only_run(args: argparse.Namespace, known: Sweep | None, sweep: Sweep | None) -> int:
+    """Runs what is missing of a sweep, as one of many workers that are started alike.
 
     Args:
       args: of the command.
+      known: what the directory holds.
+      sweep: as declared; None: it is not.
     """
-    ran = work(args.directory, args.processes, args.retries)
+    if known is not None and sweep != known:
+        raise ValueError(
+            f"{args.directory} holds another grid than the flags declare; start the command without --worker to change "
+            "it, and workers without the flags"
+        )
+    ran = work(args.directory, args.processes, args.retries, sweep=sweep)
     return 1 if ran.failed else 0
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from mupwd.named import named
 from mupwd.proxy.disk import write_atomic
-from mupwd.sweep.declare import Sweep, write_sweep
+from mupwd.sweep.declare import Sweep, read_sweep, write_sweep
 from mupwd.sweep.directory import Cluster, processes_at_a_time, run_in_directory
 from mupwd.sweep.known import Ran
 from mupwd.sweep.local import LocalExecutor, Measurement, OneByOne, Runner
@@ -105,8 +105,8 @@ def run_sweep(
       retries: how often a trial that fails is tried again.
       console: for what is to be told; stdout by default. Progress and notices go to stderr.
       cluster: runs the trials instead of processes here.
-      unattended: this is one of many workers: the declaration in the directory stays as it is, and a trial that ends
-        every process that runs it counts as failed after a while.
+      unattended: this is one of many workers: a declaration that the directory holds stays as it is, and a trial that
+        ends every process that runs it counts as failed after a while.
 
     Raises:
       ValueError: the directory holds another sweep.
@@ -125,7 +125,7 @@ def run_sweep(
     )
 
     def opened(notify: Callable[[str], None]) -> None:
-        if not unattended:
+        if not unattended or read_sweep(directory) is None:
             write_sweep(directory, sweep)
         _notice_code(directory, sweep, notify)
 

@@ -7,21 +7,28 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mupwd.sweep.declare import read_sweep
+from mupwd.sweep.declare import Sweep, read_sweep
 from mupwd.sweep.known import Ran
 from mupwd.sweep.run import prepare_named, run_sweep
 
 
-def work(directory: Path, processes: int | None = None, retries: int = 1, where: Path | None = None) -> Ran:
+def work(
+    directory: Path,
+    processes: int | None = None,
+    retries: int = 1,
+    where: Path | None = None,
+    sweep: Sweep | None = None,
+) -> Ran:
     """Runs trials until none is missing: what the workers of a cluster do, any number of them at a time.
 
     Nobody watches it, so a trial that ends every process that runs it counts as failed after a while.
 
     Args:
-      directory: of a sweep that was declared already; all workers see the same one.
+      directory: of the sweep; all workers see the same one.
       processes: that run trials at the same time, as for `run_sweep`.
       retries: how often a trial that fails is tried again.
       where: to go first: the folder in which a train function of one's own is found.
+      sweep: as declared; None: as the directory has it.
 
     Raises:
       ValueError: the directory holds no sweep, or its train function is not there.
@@ -29,7 +36,7 @@ def work(directory: Path, processes: int | None = None, retries: int = 1, where:
     """
     if where is not None:
         os.chdir(where)
-    sweep = read_sweep(directory)
+    sweep = sweep or read_sweep(directory)
     if sweep is None:
         raise ValueError(
             f"{directory} holds no sweep on this machine; workers need the file system of the one that "

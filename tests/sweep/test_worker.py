@@ -4,7 +4,7 @@ import json
 import signal
 
 import pytest
-from helpers.clusters import Sweep
+from helpers.clusters import TRIALS, Sweep
 
 from mupwd.sweep.worker import work
 from mupwd.sweep.workers import losses_of
@@ -26,6 +26,19 @@ def test_a_trial_that_ends_every_process_fails_in_the_end_and_the_others_run(tmp
     failed = [json.loads(path.read_text()) for path in (sweep.directory / "failed").iterdir()]
     assert [len(one["attempts"]) for one in failed] == [losses_of(0)]
     assert all("ended while it ran this" in one["attempts"][0]["error"] for one in failed)
+
+
+def test_launchers_start_the_same_command_everywhere(tmp_path):
+    sweep = Sweep(tmp_path, pause=0.02)
+    workers = [sweep.start(*sweep.declared, "--worker", "--processes", "1") for _ in range(2)]
+    errors = [worker.communicate(timeout=90)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], errors
+    assert len(sweep.results()) == TRIALS == len(sweep.runs())
+    assert not (sweep.directory / "summary.json").exists()
+    other = sweep.start("--worker", "--seeds", "3")
+    _, error = other.communicate(timeout=60)
+    assert other.returncode == 2
+    assert "holds another grid than the flags declare" in error
 
 
 def test_a_worker_needs_a_declared_sweep(tmp_path):
