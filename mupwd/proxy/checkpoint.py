@@ -8,6 +8,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from mupwd.proxy.disk import explain_full_disk
+from mupwd.proxy.hosts import from_first
 
 DIRECTORY_NAME = "checkpoints"
 
@@ -16,7 +17,8 @@ class Checkpoints:
     """Saves and restores a run's state with Orbax.
 
     A checkpoint appears under its final name only when it is complete, so a kill at any moment leaves the one
-    before.
+    before. Of several processes, which share the directory, each writes what its devices hold; all must make every
+    call.
 
     Args:
       directory: of the run; checkpoints go into its `checkpoints/`.
@@ -48,9 +50,10 @@ class Checkpoints:
         """Returns the latest state, or None where there is none.
 
         Args:
-          like: the state's structure with shapes and types (`jax.eval_shape` of what makes it).
+          like: the state's structure with shapes and types (`jax.eval_shape` of what makes it), and with shardings
+            where it is to live on several devices, of whatever number it was saved from.
         """
-        step = self._manager.latest_step()
+        step = from_first(self._manager.latest_step)
         return None if step is None else self._manager.restore(step, args=ocp.args.StandardRestore(like))
 
     def __enter__(self) -> Checkpoints:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 _DTYPES = ("float32", "bfloat16")
 _SCHEDULES = ("cosine", "wsd")
+_SHARDINGS = ("none", "data", "full")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +127,8 @@ class TrainConfig:
       keep_checkpoints: how many of the latest checkpoints stay on disk.
       diverged_factor: a loss above this many times ln(vocab_size), or one that is not finite, ends the run as
         diverged.
+      sharding: "none": one device. "data": all devices of all processes share each batch. "full": parameters and
+        optimizer state as well.
 
     Raises:
       ValueError: a field is out of its range; the message names it.
@@ -151,6 +154,7 @@ class TrainConfig:
     keep_checkpoints: int = 2
     diverged_factor: float = 3.0
     stop_at: int | None = None
+    sharding: Literal["none", "data", "full"] = "none"
 
     def __post_init__(self) -> None:
         _positive_integers(
@@ -168,6 +172,7 @@ class TrainConfig:
             )
         _one_of(self, "schedule", _SCHEDULES)
         _one_of(self, "decay", ("coupled", "independent"))
+        _one_of(self, "sharding", _SHARDINGS)
         if not _is_integer(self.warmup) or not 0 <= self.warmup < self.steps:
             raise ValueError(
                 f"warmup must be at least 0 and less than steps={self.steps}, got {self.warmup!r}"

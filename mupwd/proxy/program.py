@@ -19,6 +19,9 @@ traced: one compilation serves segments of any length up to `segment_steps`, and
 however it is cut. `metrics` is a dict of float32 arrays `[segment_steps]`, of which the first `steps` entries
 are valid, those of "spectral/..." and "gain/..." only after steps that `train.observe_every` divides. (vmap turns
 a choice into both branches, so that observations cost as much at every step: observe in trials that run alone.)
+
+With `train.sharding` the functions constrain where their arrays live, and `data`, `hyper` and `batches` are placed by
+`program.layout` (`mupwd.proxy.mesh`).
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from mupwd.diagnostics.sublayers import sublayer_gains
 from mupwd.diagnostics.tracker import metrics as spectral_metrics
@@ -39,6 +43,7 @@ from mupwd.paths import map_named, named_leaves
 from mupwd.plan import Plan
 from mupwd.proxy.config import ProxyConfig, TrainConfig
 from mupwd.proxy.corpus_sampling import sample_device
+from mupwd.proxy.mesh import layout_of
 from mupwd.proxy.model import Llama, initial_std, next_token_loss
 from mupwd.proxy.schedule import schedule_shape
 
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
 _OBSERVED = "observed"
 _OBSERVED_VALUES = 4
 _AUDIT_STEPS = 500
+_GATHERED = "gathered"
 
 
 class Hyper(NamedTuple):
@@ -97,6 +103,7 @@ class Program:
 
     Raises:
       PlanError: the plan is not for this model.
+      ValueError: the devices do not divide the batch.
     """
 
     def __init__(
@@ -104,6 +111,7 @@ class Program:
     ):
         self.width, self.proxy, self.train, self.plan = width, proxy, train, plan
         self.segment_steps = train.log_every if segment_steps is None else segment_steps
+        self.layout = layout_of(train)
         self._shape = schedule_shape(train)
         self._graphdef, state = nnx.split(nnx.eval_shape(lambda: Llama(width, proxy, nnx.Rngs(0))))
         plan.check(nnx.to_pure_dict(state))
@@ -122,6 +130,7 @@ class Program:
 
     def loss(self, params: Any, batch_BxT1: Int[Array, "B T+1"]) -> Float[Array, ""]:
         """Returns the mean cross-entropy of a batch, in nats per token."""
+        params = self._gathered(params)
         return next_token_loss(self.logits(params, batch_BxT1[:, :-1]), batch_BxT1[:, 1:])
 
     def init(self, hyper: Hyper) -> TrainState | ObservedState:
@@ -131,8 +140,25 @@ class Program:
         params = map_named(self._by_the_rule, params)
         state = TrainState(jnp.int32(0), params, self._optimizer(hyper).init(params))
         if self.train.observe_every is None:
+            return self.laid_out(state)
+        return self.laid_out(ObservedState(*state, self._tracker.init(params)))
+
+    def laid_out(self, state: Any) -> Any:
+        """Returns a state, traced or of shapes, with its arrays where `train.sharding` wants them."""
+        state = state._replace(
+            step=self.layout.whole(state.step),
+            params=self.layout.cut(state.params),
+            opt_state=self.layout.cut(state.opt_state),
+        )
+        if self.train.observe_every is None:
             return state
-        return ObservedState(*state, self._tracker.init(params))
+        return state._replace(spectra=self.layout.whole(state.spectra))
+
+    def _gathered(self, params: Any) -> Any:
+        """All of each parameter, to compute with: products of cut ones would send activations around instead."""
+        if not self.layout.full:
+            return params
+        return jax.tree.map(lambda value: checkpoint_name(value, _GATHERED), self.layout.whole(params))
 
     def _by_the_rule(self, path: str, value: Array) -> Array:
         plan = self.plan[path]
@@ -165,11 +191,17 @@ class Program:
         """
         optimizer = self._optimizer(hyper)
         every = self.train.observe_every
+        differentiated = self.loss
+        if self.layout.full:
+            # The backward pass gathers again, rather than that all gathered parameters are kept for it.
+            policy = jax.checkpoint_policies.save_anything_except_these_names(_GATHERED)
+            differentiated = jax.checkpoint(self.loss, policy=policy)
 
         def body(i: Any, carry: tuple[Any, dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
             state, metrics = carry
             batch = self._batch(state.step, hyper, data, i)
-            loss, grads = jax.value_and_grad(self.loss)(state.params, batch)
+            loss, grads = jax.value_and_grad(differentiated)(state.params, batch)
+            grads = self.layout.cut(grads)
             # optax's bias correction raises a float to an int32, which strict promotion refuses.
             with jax.numpy_dtype_promotion("standard"):
                 updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -180,8 +212,12 @@ class Program:
                 "train/learning_rate": learning_rate,
             }
             recorded = {name: metrics[name].at[i].set(value) for name, value in values.items()}
-            state = state._replace(
-                step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
+            state = self.laid_out(
+                state._replace(
+                    step=state.step + 1,
+                    params=optax.apply_updates(state.params, updates),
+                    opt_state=opt_state,
+                )
             )
             if every is None:
                 return state, recorded
@@ -200,24 +236,27 @@ class Program:
             for name in ("train/loss", "train/grad_norm", "train/learning_rate")
         }
         if every is None:
-            return jax.lax.fori_loop(0, steps, body, (state, empty))
+            state, metrics = jax.lax.fori_loop(0, steps, body, (state, empty))
+            return state, self.layout.whole(metrics)
         batch = jax.eval_shape(self._batch, state.step, hyper, data, 0)
         names = sorted(jax.eval_shape(self._observe, state.spectra, state.params, state.params, batch)[1])
         # One array of all: a loop carries hundreds of small ones slowly.
         empty[_OBSERVED] = jnp.full((self.segment_steps, len(names)), jnp.nan)
         state, metrics = jax.lax.fori_loop(0, steps, body, (state, empty))
         rows = metrics.pop(_OBSERVED)
-        return state, metrics | {name: rows[:, index] for index, name in enumerate(names)}
+        metrics |= {name: rows[:, index] for index, name in enumerate(names)}
+        return state, self.layout.whole(metrics)
 
     def _batch(self, step: Any, hyper: Hyper, data: Any, i: Any) -> Int[Array, "B T+1"]:
         if data.ndim != 1:
-            return data[i]
-        return sample_device(data, hyper.seed, step, self.train.batch_size, self.train.sequence_length)
+            return self.layout.rows(data[i])
+        B, T = self.train.batch_size, self.train.sequence_length
+        return self.layout.rows(sample_device(data, hyper.seed, step, B, T))
 
     def _observe(self, spectra: Any, updates: Any, params: Any, batch: Any) -> tuple[Any, dict[str, Any]]:
         """The spectra's next state, and what is to be recorded: scalars by name."""
         _, spectra = self._tracker.update(updates, spectra, params)
-        _, gains = self._gains(params, batch[:, :-1])
+        _, gains = self._gains(self._gathered(params), batch[:, :-1])
         # Without the geometry of the updates, which are those from before these parameters.
         seen = {name: one for name, one in spectral_metrics(spectra).items() if name.startswith("spectral/")}
         for sublayer, gain in gains.items():
@@ -230,7 +269,11 @@ class Program:
 
     def evaluate(self, params: Any, batches: Integer[Array, "E B T+1"]) -> Float[Array, ""]:
         """Returns the mean loss of several batches, in nats per token."""
-        return jnp.mean(jax.lax.map(lambda batch: self.loss(params, batch.astype(jnp.int32)), batches))
+
+        def loss(batch: Array) -> Array:
+            return self.loss(params, self.layout.rows(batch.astype(jnp.int32)))
+
+        return self.layout.whole(jnp.mean(jax.lax.map(loss, batches)))
 
     def _gradient_norm(self, grads: Any) -> Float[Array, ""]:
         """The global norm in units of the forward form, as clipping takes it."""

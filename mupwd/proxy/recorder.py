@@ -31,6 +31,8 @@ class Segment(NamedTuple):
 class Recorder:
     """Turns segments into records of the log.
 
+    Metrics are whole on every device, so that several processes see a divergence at the same step.
+
     Args:
       train: of the run.
       highest_loss: a loss above it has diverged.

@@ -5,36 +5,32 @@ from __future__ import annotations
 import dataclasses
 import math
 import weakref
-from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mupwd.plan import Plan
-from mupwd.proxy import metrics_log
-from mupwd.proxy.checkpoint import Checkpoints
 from mupwd.proxy.config import ProxyConfig, TrainConfig
 from mupwd.proxy.corpus import Corpus, check_batch
 from mupwd.proxy.corpus import corpus as read_corpus
 from mupwd.proxy.corpus_stream import StreamedCorpus
-from mupwd.proxy.disk import explain_full_disk
 from mupwd.proxy.evaluation import evaluation_batches
-from mupwd.proxy.manifest import open_manifest, plan_digest
+from mupwd.proxy.hosts import check_same, is_first
+from mupwd.proxy.manifest import environment, plan_digest
+from mupwd.proxy.mesh import Layout
 from mupwd.proxy.model_family import family
 from mupwd.proxy.program import Hyper, Program
 from mupwd.proxy.progress import RunProgress
 from mupwd.proxy.recorder import Recorder, Segment
-from mupwd.proxy.result import read_result, write_result
+from mupwd.proxy.run_files import RunFiles
 from mupwd.proxy.schedule import elapsed_shape
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
     from jaxtyping import Array, Integer
-
-PLAN_NAME = "plan.json"
 
 
 class Trainer:
@@ -43,7 +39,8 @@ class Trainer:
     Learning rate, decay and seed are arguments of the compiled program. The loop reads the metrics of one
     segment while the next one runs. `program`, `tokens` (the training text on the device, None where it is
     too large for that) and `evaluation_batches` are public, for who runs several trials in one program (see
-    `mupwd.proxy.program`).
+    `mupwd.proxy.program`). With `train.sharding` all devices of all processes train together; every process then makes
+    the same trainer and calls `run` with the same arguments.
 
     Args:
       width: of the model.
@@ -57,7 +54,7 @@ class Trainer:
       progress: True or False shows the progress bar or not; None shows it where stderr is a terminal.
 
     Raises:
-      ValueError: the width does not fit the heads, or the vocabularies differ.
+      ValueError: the width does not fit the heads, the vocabularies differ, or the devices do not divide the batch.
       CorpusError: the corpus is shorter than a batch.
       PlanError: the plan is for another model.
 
@@ -93,12 +90,11 @@ class Trainer:
         self._init = jax.jit(self.program.init)
         self._segment = jax.jit(self.program.segment, donate_argnums=0)
         self._evaluate = jax.jit(self.program.evaluate)
-        self.evaluation_batches = jnp.asarray(
-            evaluation_batches(
-                self.corpus, self.train.eval_batches, self.train.batch_size, self.train.sequence_length
-            )
+        batches = evaluation_batches(
+            self.corpus, self.train.eval_batches, self.train.batch_size, self.train.sequence_length
         )
-        self.tokens = device_tokens(self.corpus)
+        self.evaluation_batches = self.program.layout.place_rows(batches, axis=1)
+        self.tokens = device_tokens(self.corpus, self.program.layout)
 
     def run(
         self, learning_rate: float, weight_decay: float, seed: int, directory: str | Path | None = None
@@ -111,7 +107,7 @@ class Trainer:
             (`"independent"`).
           seed: of the initial values and of the data, in [0, 2**32).
           directory: for manifest.json, plan.json, metrics.jsonl, checkpoints/ and result.json; None: nothing
-            is written.
+            is written. Several processes must share it: process 0 writes, but of checkpoints each its part.
 
         Returns:
           "status": "finished" or "diverged"; "step": finished steps, or the first one whose loss was not
@@ -123,51 +119,43 @@ class Trainer:
           their means over the observations of the last quarter of the steps, "..._last_quarter".
 
         Raises:
-          ValueError: a value is out of range, or the directory holds another run.
+          ValueError: a value is out of range, the directory holds another run, or processes differ in what they
+            are to run.
           OSError: the disk is full.
         """
         _check_hyper(learning_rate, weight_decay, seed)
-        hyper = Hyper.of(learning_rate, weight_decay, seed)
-        if directory is None:
-            with self._progress_bar(0) as progress:
-                result = self._train(hyper, self._init(hyper), seed, None, None, progress, [])
-            return self.with_decay(result, learning_rate, weight_decay)
-        directory = Path(directory)
-        known = open_manifest(directory, self._manifest(learning_rate, weight_decay, seed))
-        if known and (result := read_result(directory)) is not None:
-            return result
-        with ExitStack() as stack:
-            with explain_full_disk(directory, PLAN_NAME):
-                self.plan.save(directory / PLAN_NAME)
-            checkpoints, state = None, None
-            if self.train.checkpoint_every is not None:
-                checkpoints = stack.enter_context(Checkpoints(directory, self.train.keep_checkpoints))
-                state = checkpoints.restore(jax.eval_shape(self.program.init, hyper))
+        run = partial(self._manifest, learning_rate, weight_decay, seed)
+        # Processes that differ, if only in the text on their disk, would train on without a word.
+        check_same("the run", lambda: {**run(), "versions": environment()["versions"]})
+        layout = self.program.layout
+        hyper: Hyper = jax.tree.map(
+            lambda value: layout.place_whole(np.asarray(value)), Hyper.of(learning_rate, weight_decay, seed)
+        )
+        with RunFiles(directory, run, self.plan, self.train) as files:
+            if files.result is not None:
+                return files.result
+            state = None
+            if files.checkpoints is not None:
+                like = self.program.laid_out(jax.eval_shape(self.program.init, hyper))
+                state = files.checkpoints.restore(like)
             state = self._init(hyper) if state is None else state
             done = int(state.step)
-            log = stack.enter_context(
-                metrics_log.MetricsLog(directory / metrics_log.FILE_NAME, keep_until=done)
-            )
-            earlier = metrics_log.read_metrics(directory)
-            progress = stack.enter_context(self._progress_bar(done))
-            result = self._train(hyper, state, seed, log, checkpoints, progress, earlier)
-            log.flush()
-        result = self.with_decay(result, learning_rate, weight_decay)
-        write_result(directory, result)
-        return result
+            earlier = files.open_log(done)
+            with self._progress_bar(done) as progress:
+                found = self._train(hyper, state, seed, files, progress, earlier)
+            return files.end(self.with_decay(found, learning_rate, weight_decay))
 
     def _train(
         self,
         hyper: Hyper,
         state: Any,
         seed: int,
-        log: metrics_log.MetricsLog | None,
-        checkpoints: Checkpoints | None,
+        files: RunFiles,
         progress: RunProgress,
         earlier: list[dict[str, Any]],
     ) -> dict[str, Any]:
         highest_loss = self.train.diverged_factor * math.log(self.proxy.vocab_size)
-        recorder = Recorder(self.train, highest_loss, log, progress, earlier)
+        recorder = Recorder(self.train, highest_loss, files.log, progress, earlier)
         step, running = int(state.step), None
         while step < self.train.last_step and recorder.diverged_at is None:
             stop = self._next_stop(step)
@@ -179,7 +167,7 @@ class Trainer:
             if running is not None:
                 recorder.read(running)
             step, running = stop, Segment(step, stop, metrics, evaluation)
-            if checkpoints is not None and (
+            if files.checkpoints is not None and (
                 step == self.train.last_step or _divides(self.train.checkpoint_every, step)
             ):
                 if recorder.diverged_at is None:
@@ -187,9 +175,9 @@ class Trainer:
                 running = None
                 if recorder.diverged_at is None:
                     # First the log: a resumed run has no other way to know what came before its checkpoint.
-                    if log is not None:
-                        log.flush()
-                    checkpoints.save(step, state)
+                    if files.log is not None:
+                        files.log.flush()
+                    files.checkpoints.save(step, state)
                     recorder.restart_clock()
         if running is not None and recorder.diverged_at is None:
             recorder.read(running)
@@ -224,7 +212,7 @@ class Trainer:
         batches = np.zeros((self.program.segment_steps, B, T + 1), np.int32)
         for i in range(stop - step):
             batches[i] = self.corpus.batch(seed, step + i, B, T)
-        return jnp.asarray(batches)
+        return self.program.layout.place_rows(batches, axis=1)
 
     def _check_corpus(self) -> None:
         if self.corpus.vocab_size != self.proxy.vocab_size:
@@ -238,7 +226,8 @@ class Trainer:
             check_batch(self.corpus.source, "train", self.corpus.train.size, 0, 0, B, T)
 
     def _progress_bar(self, done: int) -> RunProgress:
-        return RunProgress(f"width {self.width}", self.train.last_step, done, self._progress)
+        shown = self._progress if is_first() else False
+        return RunProgress(f"width {self.width}", self.train.last_step, done, shown)
 
     def _manifest(self, learning_rate: float, weight_decay: float, seed: int) -> dict[str, Any]:
         return {
@@ -260,16 +249,17 @@ class Trainer:
 
 
 # Trainers of several widths share the text.
-_TOKENS: weakref.WeakKeyDictionary[Corpus, Array] = weakref.WeakKeyDictionary()
+_TOKENS: weakref.WeakKeyDictionary[Corpus, dict[Mesh | None, Array]] = weakref.WeakKeyDictionary()
 
 
-def device_tokens(corpus: Corpus | StreamedCorpus) -> Array | None:
-    """The training text on the device; None where it is too large for memory."""
+def device_tokens(corpus: Corpus | StreamedCorpus, layout: Layout) -> Array | None:
+    """The training text, whole on every device; None where it is too large for memory."""
     if not isinstance(corpus, Corpus) or isinstance(corpus.train, np.memmap):
         return None
-    if corpus not in _TOKENS:
-        _TOKENS[corpus] = jnp.asarray(corpus.train)
-    return _TOKENS[corpus]
+    places = _TOKENS.setdefault(corpus, {})
+    if layout.mesh not in places:
+        places[layout.mesh] = layout.place_whole(corpus.train)
+    return places[layout.mesh]
 
 
 def _divides(every: int | None, step: int) -> bool:

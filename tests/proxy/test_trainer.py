@@ -142,7 +142,7 @@ def test_batches_of_a_mapped_file_give_the_same_run(trainer, finished, text_corp
     text_corpus.train.tofile(file)
     mapped = Corpus("mapped", np.memmap(file, text_corpus.train.dtype), text_corpus.validation, 256)
     monkeypatch.setattr(trainer, "corpus", mapped)
-    monkeypatch.setattr(trainer, "tokens", device_tokens(mapped))
+    monkeypatch.setattr(trainer, "tokens", device_tokens(mapped, trainer.program.layout))
     assert trainer.tokens is None
     result = trainer.run(2**-5, 0.1, seed=0)
     assert result["eval/loss"] == pytest.approx(finished[1]["eval/loss"], rel=1e-3)
