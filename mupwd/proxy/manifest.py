@@ -25,18 +25,24 @@ SCHEMA = 1
 _PACKAGES = ("mupwd", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "optuna")
 
 
-def environment() -> dict[str, Any]:
-    """Returns versions, device and git revision: what numbers may depend on besides the configuration."""
-    return {
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "versions": {package: _version(package) for package in _PACKAGES},
-        "device": {
+def environment(device: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Returns versions, device and git revision: what numbers may depend on besides the configuration.
+
+    Args:
+      device: that the run uses, where it is another than this process's.
+    """
+    if device is None:
+        device = {
             "platform": jax.default_backend(),
             "kind": jax.devices()[0].device_kind,
             "count": jax.device_count(),
             "machine": platform.machine(),
-        },
+        }
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {package: _version(package) for package in _PACKAGES},
+        "device": dict(device),
         "git_revision": _git_revision(),
     }
 
@@ -50,12 +56,13 @@ def plan_digest(plan: Plan) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def open_manifest(directory: Path, run: Mapping[str, Any]) -> bool:
+def open_manifest(directory: Path, run: Mapping[str, Any], device: Mapping[str, Any] | None = None) -> bool:
     """Writes a run's manifest, or checks that the directory holds the same run.
 
     Args:
       directory: of the run; created where it does not exist.
       run: everything that decides the run's numbers, as JSON types.
+      device: as for `environment`.
 
     Returns:
       Whether the run was there already.
@@ -80,7 +87,7 @@ def open_manifest(directory: Path, run: Mapping[str, Any]) -> bool:
                 "new directory"
             )
         directory.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"schema": SCHEMA, "run": run, "environment": environment()}, indent=2) + "\n"
+        text = json.dumps({"schema": SCHEMA, "run": run, "environment": environment(device)}, indent=2) + "\n"
         # Of several processes that start a run together one writes it, and the others find it.
         with contextlib.suppress(FileExistsError):
             write_atomic(path, text, new=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
-from collections.abc import Callable, Mapping
+import platform
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,12 @@ from typing import Any
 import jax
 from rich.console import Console
 
+from mupwd.proxy.disk import write_atomic
 from mupwd.proxy.manifest import environment, open_manifest, read_manifest
 from mupwd.sweep.claims import Claims
 from mupwd.sweep.drive import run_study
 from mupwd.sweep.fixed import Wanted
+from mupwd.sweep.gpus import Gpu, visible_gpus
 from mupwd.sweep.interrupts import Interrupts
 from mupwd.sweep.known import Known, Ran
 from mupwd.sweep.local import LocalExecutor, Runner
@@ -23,6 +29,8 @@ from mupwd.sweep.store import Store
 from mupwd.sweep.workers import Workers, supervise
 
 _MOST_PROCESSES = 8
+_CLUSTER = {"platform": "cluster"}
+_ENVIRONMENTS = "environments"
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ def run_in_directory(
 
     Args:
       study: says which trials.
-      directory: for manifest.json and trials/.
+      directory: for manifest.json, trials/, and environments/, where trials ran on something else than the first.
       runner: runs the trials.
       decided: everything that must not change between calls, as JSON types.
       opening: told before the first trial.
@@ -70,8 +78,10 @@ def run_in_directory(
     def notify(text: str) -> None:
         errors.print(f"notice: {text}", soft_wrap=True, highlight=False, markup=False, emoji=False)
 
-    if open_manifest(directory, decided):
-        _notice_changes(directory, notify)
+    gpus = visible_gpus() if processes > 1 else ()
+    device = _CLUSTER if cluster is not None else _device(gpus)
+    if open_manifest(directory, decided, device):
+        _notice_changes(directory, device, notify)
     opened(notify)
     (console or Console()).print(opening, soft_wrap=True, highlight=False, markup=False, emoji=False)
     store = Store(directory, notify)
@@ -79,20 +89,30 @@ def run_in_directory(
         if cluster is not None:
             known = Known(study, store, progress, retries)
             return supervise(known, cluster.workers, cluster.count, notify, interrupts.check)
-        with Claims(directory, notify) as claims, LocalExecutor(runner, processes, store.folder) as executor:
+        with (
+            Claims(directory, notify) as claims,
+            LocalExecutor(runner, processes, store.folder, gpus) as executor,
+        ):
             check = interrupts.check
             return run_study(study, store, claims, executor, progress, retries, losses=losses, check=check)
 
 
 def processes_at_a_time(given: int | None) -> int:
-    """Returns how many processes run trials: as given, else one per core on a CPU (at most 8), and one elsewhere.
+    """Returns how many processes run trials: as given, else one per GPU, one per core on a CPU (at most 8), or one.
+
+    Where they are several, the GPUs are theirs: this process keeps to the CPU.
 
     Raises:
       ValueError: fewer than one.
     """
+    if given is not None and given < 1:
+        raise ValueError(f"processes must be at least 1, got {given}")
+    gpus = visible_gpus()
+    if gpus and (given or len(gpus)) > 1:
+        # JAX takes most of the memory of every GPU that it sees, as soon as it starts.
+        jax.config.update("jax_platforms", "cpu")
+        return given or len(gpus)
     if given is not None:
-        if given < 1:
-            raise ValueError(f"processes must be at least 1, got {given}")
         return given
     if jax.default_backend() != "cpu":
         return 1
@@ -100,12 +120,28 @@ def processes_at_a_time(given: int | None) -> int:
     return min(cores, _MOST_PROCESSES)
 
 
-def _notice_changes(directory: Path, notify: Callable[[str], None]) -> None:
-    """Says what differs between the machine and code that started the directory and the present ones."""
-    then, now = read_manifest(directory)["environment"], environment()
-    for key in ("python", "versions", "device", "git_revision"):
-        if then.get(key) != now[key]:
+def _device(gpus: Sequence[Gpu]) -> dict[str, Any] | None:
+    """What the trials run on, where it is not what this process runs on."""
+    if not gpus:
+        return None
+    return {"platform": "gpu", "kind": gpus[0].kind, "count": len(gpus), "machine": platform.machine()}
+
+
+def _notice_changes(directory: Path, device: Mapping[str, Any] | None, notify: Callable[[str], None]) -> None:
+    """Says, and keeps, what differs between the machine and code that started the directory and the present ones."""
+    then, now = read_manifest(directory)["environment"], environment(device)
+    names = [key for key in ("python", "versions", "device", "git_revision") if then.get(key) != now[key]]
+    for key in names:
+        # Whoever starts workers on a cluster doesn't know what they will run on.
+        if _CLUSTER not in (then.get(key), now[key]):
             notify(
                 f"{directory} was started with another {key.replace('_', ' ')} ({then.get(key)}, now {now[key]}); "
                 "finished trials are kept"
             )
+    if names:
+        text = json.dumps({key: value for key, value in now.items() if key != "created"}, indent=2) + "\n"
+        folder = directory / _ENVIRONMENTS
+        folder.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            name = hashlib.sha256(text.encode()).hexdigest()[:12]
+            write_atomic(folder / f"{name}.json", text, new=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
+from mupwd.sweep.gpus import Gpu, environment_of
 from mupwd.sweep.interrupts import FRIENDLY
 from mupwd.sweep.trial import LOSS, Metrics, Result, Train, Trial
 
@@ -108,21 +109,28 @@ class LocalExecutor:
     """Runs groups of trials here; a context manager that ends its processes on the way out.
 
     A single trial of a small model does not keep two cores busy, so with several cores one process on each,
-    pinned to it, finishes more trials in the same time.
+    pinned to it, finishes more trials in the same time. With several GPUs each process has one.
 
     Args:
       runner: runs a group.
       processes: 1 runs in this process; more start as many others.
       folder: the folder for what a trial writes; None: nothing is written.
+      gpus: that several processes divide among them, where there are any.
 
     Raises:
       ValueError: fewer than one process.
     """
 
-    def __init__(self, runner: Runner, processes: int = 1, folder: Callable[[Trial], Path] | None = None):
+    def __init__(
+        self,
+        runner: Runner,
+        processes: int = 1,
+        folder: Callable[[Trial], Path] | None = None,
+        gpus: Sequence[Gpu] = (),
+    ):
         if processes < 1:
             raise ValueError(f"processes must be at least 1, got {processes}")
-        self._runner, self.processes, self._folder = runner, processes, folder
+        self._runner, self.processes, self._folder, self._gpus = runner, processes, folder, gpus
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> LocalExecutor:
@@ -236,9 +244,10 @@ class LocalExecutor:
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         ours, theirs = context.Pipe()
         # Not where cores are left over: other sweeps may run on this machine.
-        core = cores[index] if self.processes == len(cores) else None
+        core = cores[index] if self.processes == len(cores) and not self._gpus else None
+        variables = environment_of(index, self.processes, self._gpus)
         # No daemon, which may have no processes of its own, such as those that load data.
-        process = context.Process(target=_work, args=(theirs, self._runner, core))
+        process = context.Process(target=_work, args=(theirs, self._runner, core, variables))
         process.start()
         theirs.close()
         return _Worker(process, ours, set())
@@ -270,14 +279,15 @@ def _outcome(runner: Runner, task: _Task) -> Measurement | list[Result] | Failed
         return Failed(task.trials, traceback.format_exc())
 
 
-def _work(connection: Connection, runner: Runner, core: int | None) -> None:
+def _work(connection: Connection, runner: Runner, core: int | None, variables: Mapping[str, str]) -> None:
     """A worker: receives groups and sends results, or the text of an error, until the other end is gone."""
     # Ctrl-C reaches every process of the terminal, and a scheduler's signals every one of the job; the parent decides.
     for number in FRIENDLY:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Before the backend starts, which takes the GPUs that it sees, and sizes its thread pool by the cores it may use.
+    os.environ.update(variables)
     if core is not None:
-        # Before the backend starts, which sizes its thread pool by the cores it may use.
         os.sched_setaffinity(0, {core})
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:

@@ -156,7 +156,9 @@ def calibrate(prepared: Prepared, processes: int | None = None) -> dict[int, Mea
       running a trial.
     """
     first = {trial.width: trial for trial in reversed(prepared.sweep.trials)}
-    with LocalExecutor(prepared.runner, processes_at_a_time(processes)) as executor:
+    processes = processes_at_a_time(processes)
+    gpus = visible_gpus() if processes > 1 else ()
+    with LocalExecutor(prepared.runner, processes, gpus=gpus) as executor:
         found = executor.measure(list(first.values()), 1)
     return {width: found.get(trial.id, Measurement(1, float("nan"))) for width, trial in first.items()}
 
