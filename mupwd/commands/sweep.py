@@ -59,7 +59,7 @@ files in DIR:
   claims/, lost/, workers/                        who runs what; processes that ended in a trial; logs of SLURM jobs
   trials.sqlite                                   all of it as tables, for analysis
   index.html, curves.png, summary.json            the verdict (of a model of your own: summary.json)
-  manifest.json, sweep.json                       what was run, on what
+  manifest.json, sweep.json, environments/        what was run, on what
 
 exit code: 0: all trials have results; 1: some failed; 2: the command could not be carried out; 130: interrupted.
 """
