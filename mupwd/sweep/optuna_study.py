@@ -81,9 +81,10 @@ class OptunaStudy(Search):
         return Screened(trials, self.cross(self._pair(best)) if math.isfinite(loss) else [], table)
 
     def expected(self) -> dict[int, int]:
-        """Returns `{width: trials}`, about as many as it will be: the best one and four neighbours have all seeds."""
+        """Returns `{width: trials}`, about as many as it will be: what is needed near the optima is not known yet."""
         pairs = len(self.learning_rates) * len(self.weight_decays)
-        around = 5 * len(self.seeds) - 1
+        # All seeds of a pair and its neighbours, and one of those beyond.
+        around = 5 * len(self.seeds) + 3
         return {
             width: len(self.recipes)
             * (min(self.trials, pairs) + around + (0 if width == self.widths[0] else around))

@@ -2,8 +2,8 @@
 
 The scorecard looks at the best pair of a width, at the line over learning rates at the tuned decay, and at the line
 over decays at the best of those. So a search ends, at each width, when the best of all three and their neighbours
-have run to their end with all seeds. Until then the neighbours that are missing are wanted: what screening missed, a
-descent along the lines finds.
+have run to their end with all seeds, and with one seed what else of the two lines a fit takes in. Until then those that
+are missing are wanted: what screening missed, a descent along the lines finds.
 
 Trials come in stages, and a stage is known from the losses of those before it alone, once all of them are there.
 Any number of processes so want the same trials, whichever finishes first, and what was wanted once stays wanted.
@@ -11,9 +11,10 @@ Any number of processes so want the same trials, whichever finishes first, and w
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,6 +24,9 @@ from mupwd.transfer.observations import Pair
 from mupwd.transfer.optimum import offset_means
 
 Table = dict[Pair, dict[int, float]]
+
+WINDOW = 2.0
+"""Octaves on either side of an optimum that its fit takes in."""
 
 
 class Losses:
@@ -104,16 +108,23 @@ class Search(ABC):
 
     def cross(self, centre: Pair) -> list[Pair]:
         """Returns a pair and its neighbours in either hyperparameter."""
-        rates, decays = (
-            self._near(axis, at)
-            for axis, at in zip((self.learning_rates, self.weight_decays), centre, strict=True)
-        )
-        return [centre, *((rate, centre[1]) for rate in rates), *((centre[0], decay) for decay in decays)]
+        return [centre, *self._along(0, centre, 1), *self._along(1, centre, 1)]
 
-    def _near(self, axis: Sequence[float], value: float) -> list[float]:
-        at = axis.index(value)
-        places = {max(at - self.stride, 0), min(at + self.stride, len(axis) - 1)} - {at}
-        return [axis[place] for place in sorted(places)]
+    def _along(self, which: int, centre: Pair, steps: int | None = None) -> list[Pair]:
+        """The pairs on one side and the other of one, in one hyperparameter: so many, or all that a fit takes in."""
+        axis = (self.learning_rates, self.weight_decays)[which]
+        at = axis.index(centre[which])
+        found = []
+        for side in (-self.stride, self.stride):
+            for step in itertools.count(1):
+                place = min(max(at + side * step, 0), len(axis) - 1)
+                far = step > 1 and abs(math.log2(axis[place] / axis[at])) > WINDOW + 1e-9
+                if place == at or far or (steps is not None and step > steps):
+                    break
+                found.append((axis[place], centre[1]) if which == 0 else (centre[0], axis[place]))
+                if place in (0, len(axis) - 1):
+                    break
+        return found
 
     def _wanted_under(self, recipe: str, losses: Losses) -> list[Trial]:
         base, *others = self.widths
@@ -134,40 +145,42 @@ class Search(ABC):
         trials, chosen, table = self.screen(recipe, width, losses)
         if chosen is None:
             return trials, None
+        points = [(pair, seed) for pair in chosen for seed in self.seeds]
         while True:
-            whole = [self.trial(recipe, width, pair, seed) for pair in chosen for seed in self.seeds]
+            whole = [self.trial(recipe, width, pair, seed) for pair, seed in points]
             ran = losses.of(whole)
             if ran is None or not further:
                 return trials + whole, None
             found: Table = {pair: dict(seeds) for pair, seeds in table.items()}
-            places = [(pair, seed) for pair in chosen for seed in self.seeds]
-            for (pair, seed), loss in zip(places, ran, strict=True):
+            for (pair, seed), loss in zip(points, ran, strict=True):
                 found.setdefault(pair, {})[seed] = loss
             more = [
-                pair
-                for pair in self._around(found, tuned)
+                (pair, seed)
+                for pair, seed in self._around(found, tuned)
                 # The regret asks for the tuned pair even where it diverges.
-                if pair not in chosen and (pair == tuned or not _diverged(found, pair))
+                if (pair, seed) not in points and (pair == tuned or not _diverged(found, pair))
             ]
             if not more:
                 return trials + whole, found
-            chosen = [*chosen, *more]
+            points += more
 
-    def _around(self, table: Table, tuned: Pair | None) -> list[Pair]:
-        """The pairs that the scorecard's optima are told by."""
+    def _around(self, table: Table, tuned: Pair | None) -> list[tuple[Pair, int]]:
+        """The points that the scorecard's optima are told by."""
         best = _best(table)
         if best is None:
-            return [] if tuned is None else [tuned]
+            return [] if tuned is None else [(tuned, seed) for seed in self.seeds]
         centre = best if tuned is None else tuned
-        pairs = [*self.cross(best), centre]
+        near, far = [*self.cross(best), centre], []
         rates = learning_rate_curve(table, centre[1])
-        if not any(map(math.isfinite, rates.means.values())):
-            return list(dict.fromkeys(pairs))
-        rate = rates.best
-        pairs += [(rate, centre[1]), *((one, centre[1]) for one in self._near(self.learning_rates, rate))]
-        decay = weight_decay_curve(table, rate).best
-        pairs += [(rate, decay), *((rate, one) for one in self._near(self.weight_decays, decay))]
-        return list(dict.fromkeys(pairs))
+        if any(map(math.isfinite, rates.means.values())):
+            on_rates = rates.best, centre[1]
+            on_decays = rates.best, weight_decay_curve(table, rates.best).best
+            for which, one in enumerate((on_rates, on_decays)):
+                near += [one, *self._along(which, one, 1)]
+                far += self._along(which, one)
+        points = [(pair, seed) for pair in near for seed in self.seeds]
+        points += [(pair, self.seeds[0]) for pair in far]
+        return list(dict.fromkeys(points))
 
 
 def _best(table: Table) -> Pair | None:

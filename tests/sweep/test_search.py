@@ -59,6 +59,17 @@ def test_the_best_pairs_and_lines_ran_to_their_end_with_all_neighbours(finished,
             rate, decay = one.learning_rate.best, one.weight_decay.best
             assert {pair for pair in search.cross((rate, tuned[1])) if pair[1] == tuned[1]} <= ran
             assert {pair for pair in search.cross((rate, decay)) if pair[0] == rate} <= ran
+            # As many places as a fit takes in.
+            for curve, ends in (
+                (one.learning_rate, search.learning_rates),
+                (one.weight_decay, search.weight_decays),
+            ):
+                best = math.log2(curve.best)
+                inside = [
+                    best + k for k in range(-2, 3) if math.log2(ends[0]) <= best + k <= math.log2(ends[-1])
+                ]
+                finite = [math.log2(value) for value, mean in curve.means.items() if math.isfinite(mean)]
+                assert all(min(abs(at - there) for there in finite) < 1e-6 for at in inside)
 
 
 def test_it_runs_less_than_the_grid(finished):
