@@ -120,10 +120,7 @@ def test_a_stopped_trial_is_the_same_run_ended_earlier(text, tmp_path):
     assert metrics[1]["train/loss"] == at_five["train/loss"]
     assert read_metrics(tmp_path / stopped.id)[-1]["train/learning_rate"] == at_five["train/learning_rate"]
     # Several in one program do as well.
-    pair = [trial(text, rate, stop_at=7) for rate in (2.0**-6, 2.0**-5)]
-    together = ProxyTrials().run(pair, [tmp_path / f"together{one.id}" for one in pair])
-    alone = [ProxyTrials().run([one], [None])[0] for one in pair]
-    assert [one["step"] for one in together] == [7, 7]
-    assert [one["eval/loss"] for one in together] == pytest.approx(
-        [one["eval/loss"] for one in alone], rel=2e-4
-    )
+    pair = [trial(text, rate, stop_at=5) for rate in (2.0**-6, 2.0**-5)]
+    together = ProxyTrials().run(pair, [None, None])
+    assert [one["step"] for one in together] == [5, 5]
+    assert together[0]["eval/loss"] == pytest.approx(metrics[1]["eval/loss"], rel=2e-4)
