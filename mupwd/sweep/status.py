@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mupwd.sweep.claims import Claims
@@ -12,6 +12,9 @@ from mupwd.sweep.fixed import Wanted
 from mupwd.sweep.progress import median_seconds, seconds_of
 from mupwd.sweep.store import Store
 from mupwd.sweep.trial import Result, Trial
+
+_PAUSE = 5.0  # times the longest trial: where nothing is recorded for so long, nobody was at work
+_ENOUGH = 5
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Status:
       waiting: all others that are known to be wanted.
       unknown: about how many more there will be, of a study in which losses decide.
       seconds: that the finished and diverged ones took.
-      seconds_left: for what runs and waits, if as many run at a time as now; None where nothing runs or nothing was
-        timed.
+      seconds_left: for what runs and waits, at the pace since nothing was recorded for long; None where nothing runs
+        or nothing was timed.
     """
 
     finished: int
@@ -79,7 +82,7 @@ def status(study: Wanted, store: Store, claims: Claims) -> Status:
       claims: of its directory; need not be entered.
     """
     wanted, results = look(study, store)
-    held = set(claims.held())
+    held = set(claims.running())
     missing = [trial for trial in wanted if trial.id not in results]
     running = [trial for trial in missing if trial.id in held]
     failed = [trial for trial in missing if trial.id not in held and store.failures(trial)]
@@ -87,7 +90,11 @@ def status(study: Wanted, store: Store, claims: Claims) -> Status:
     diverged = sum(not math.isfinite(result.loss) for result in results.values())
     # Complete, where nothing is wanted that is not over.
     more = unknown(study, wanted) if running or waiting else {}
-    left = _seconds(results.values(), [trial for trial in missing if trial not in failed], more)
+    known = median_seconds(results.values())
+    left = None
+    if running and known:
+        left = _seconds(known, [trial for trial in missing if trial not in failed], more)
+        left /= _at_a_time(known, results.values(), store) or len(running)
     return Status(
         len(results) - diverged,
         diverged,
@@ -96,7 +103,7 @@ def status(study: Wanted, store: Store, claims: Claims) -> Status:
         waiting,
         sum(more.values()),
         sum(result.seconds for result in results.values()),
-        left / len(running) if left is not None and running else None,
+        left,
     )
 
 
@@ -106,10 +113,23 @@ def unknown(study: Wanted, wanted: Iterable[Trial]) -> dict[int, int]:
     return {width: max(expected - counts[width], 0) for width, expected in study.expected().items()}
 
 
-def _seconds(results: Collection[Result], trials: Iterable[Trial], more: Mapping[int, int]) -> float | None:
+def _seconds(known: Mapping[int, float], trials: Iterable[Trial], more: Mapping[int, int]) -> float:
     """What trials will take, and whole ones that are not known yet."""
-    if not results:
-        return None
-    known = median_seconds(results)
     total = sum(trial.share * seconds_of(trial.width, known) for trial in trials)
     return total + sum(count * seconds_of(width, known) for width, count in more.items())
+
+
+def _at_a_time(known: Mapping[int, float], results: Iterable[Result], store: Store) -> float | None:
+    """How many seconds of trials passed in a second, since nothing was recorded for long; None: too little did.
+
+    Claims do not tell it: some trials run in one program, and others wait for it.
+    """
+    records = sorted(((store.recorded_at(one.trial), one) for one in results), key=lambda pair: pair[0])
+    start = len(records) - 1
+    while start > 0 and records[start][0] - records[start - 1][0] < _PAUSE * max(known.values()):
+        start -= 1
+    passed = records[-1][0] - records[start][0]
+    done = [result.trial for when, result in records if when > records[start][0]]
+    if len(done) < _ENOUGH or passed <= 0:
+        return None
+    return sum(trial.share * seconds_of(trial.width, known) for trial in done) / passed

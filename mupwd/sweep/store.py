@@ -64,6 +64,10 @@ class Store:
         """
         return self._read(self.path(trial))
 
+    def recorded_at(self, trial: Trial) -> float:
+        """Returns when a finished trial was recorded, in seconds of the file system's clock."""
+        return self.path(trial).stat().st_mtime
+
     def put(self, result: Result) -> None:
         """Records a result.
 

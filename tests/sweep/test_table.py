@@ -6,12 +6,7 @@ import sqlite3
 
 import pyarrow.parquet
 import pytest
-from helpers.searches import halving, result, run
 
-from mupwd.sweep.claims import Claims
-from mupwd.sweep.fixed import FixedStudy
-from mupwd.sweep.status import look, status
-from mupwd.sweep.store import Store
 from mupwd.sweep.table import write_parquet, write_sqlite
 from mupwd.sweep.trial import Result, Trial
 
@@ -69,26 +64,6 @@ def test_a_folder_that_cannot_be_written_is_said_so(tmp_path):
         write_sqlite(tmp_path / "nothing" / "t.sqlite", RESULTS, {})
 
 
-def test_status_counts_what_is_where_and_estimates_the_rest(tmp_path):
-    trials = [trial(seed) for seed in range(6)] + [trial(6, width=128)]
-    store = Store(tmp_path, print)
-    for finished in RESULTS:
-        store.put(finished)
-    store.put_failure(trials[2], "boom")
-    with Claims(tmp_path, print) as claims:
-        found = status(FixedStudy(tuple(trials)), store, claims)
-        assert (found.finished, found.diverged, found.failed, found.running, found.waiting) == (1, 1, 1, 0, 4)
-        assert found.total == 7
-        assert found.seconds == 3.0
-        assert found.seconds_left is None
-        assert claims.take(trials[3].id)
-        assert claims.take(trials[4].id)
-        found = status(FixedStudy(tuple(trials)), store, claims)
-        assert (found.running, found.waiting) == (2, 2)
-        # Three of 1.5 s and one of four times the width, two at a time.
-        assert found.seconds_left == pytest.approx((3 * 1.5 + 1.5 * 8) / 2)
-
-
 def test_a_stopped_trial_is_told_from_a_whole_one(tmp_path):
     whole = trial(0)
     stopped = Trial(32, {**whole.hyperparameters, "stop_at": 2}, 0)
@@ -102,22 +77,3 @@ def test_a_stopped_trial_is_told_from_a_whole_one(tmp_path):
         ("finished", None, 5),
     ]
     base.close()
-
-
-def test_status_of_a_search_looks_as_far_as_results_reach_and_says_that_there_will_be_more(tmp_path):
-    study, store = halving(widths=(32,)), Store(tmp_path, print)
-    claims = Claims(tmp_path, print)
-    first = status(study, store, claims)
-    assert (first.waiting, first.unknown) == (112, sum(study.expected().values()) - 112)
-    for one in study.wanted([]):
-        store.put(result(one))
-    second = status(study, store, claims)
-    assert second.finished == 112
-    assert second.waiting == len(look(study, store)[0]) - 112 > 0
-    assert second.total + second.unknown >= first.total + first.unknown
-    ran = run(study)
-    for one in ran.values():
-        if store.get(one.trial) is None:
-            store.put(one)
-    last = status(study, store, claims)
-    assert (last.finished, last.waiting, last.unknown) == (len(ran), 0, 0)
