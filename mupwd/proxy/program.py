@@ -32,7 +32,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 
 from mupwd.diagnostics.sublayers import sublayer_gains
 from mupwd.diagnostics.tracker import metrics as spectral_metrics
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
 _OBSERVED = "observed"
 _OBSERVED_VALUES = 4
 _AUDIT_STEPS = 500
-_GATHERED = "gathered"
 
 
 class Hyper(NamedTuple):
@@ -156,9 +154,7 @@ class Program:
 
     def _gathered(self, params: Any) -> Any:
         """All of each parameter, to compute with: products of cut ones would send activations around instead."""
-        if not self.layout.full:
-            return params
-        return jax.tree.map(lambda value: checkpoint_name(value, _GATHERED), self.layout.whole(params))
+        return self.layout.whole(params)
 
     def _by_the_rule(self, path: str, value: Array) -> Array:
         plan = self.plan[path]
@@ -191,16 +187,11 @@ class Program:
         """
         optimizer = self._optimizer(hyper)
         every = self.train.observe_every
-        differentiated = self.loss
-        if self.layout.full:
-            # The backward pass gathers again, rather than that all gathered parameters are kept for it.
-            policy = jax.checkpoint_policies.save_anything_except_these_names(_GATHERED)
-            differentiated = jax.checkpoint(self.loss, policy=policy)
 
         def body(i: Any, carry: tuple[Any, dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
             state, metrics = carry
             batch = self._batch(state.step, hyper, data, i)
-            loss, grads = jax.value_and_grad(differentiated)(state.params, batch)
+            loss, grads = jax.value_and_grad(self.loss)(state.params, batch)
             grads = self.layout.cut(grads)
             # optax's bias correction raises a float to an int32, which strict promotion refuses.
             with jax.numpy_dtype_promotion("standard"):

@@ -33,13 +33,13 @@ join(coordinator, 2, me)
 result = train(32, {**values, "sharding": "full"}, seed=3, directory=directory)
 again = train(32, {**values, "sharding": "full"}, seed=3, directory=directory)
 
-def refused(seed, **changes):
+def refused(seed, place=directory, **changes):
     try:
-        train(32, {**values, "sharding": "full", **changes}, seed, directory)
+        train(32, {**values, "sharding": "full", **changes}, seed, place)
     except ValueError as error:
         return str(error)
 
-errors = [refused(4), refused(me), refused(3, sharding="none")]
+errors = [refused(4), refused(me), refused(3, place=f"{directory}-{me}"), refused(3, sharding="none")]
 with open(f"{found}-{me}", "w") as file:
     json.dump([result, again, errors], file)
 """
@@ -155,10 +155,11 @@ def test_fully_sharded_and_killed_on_the_way(values, alone, tmp_path):
     told = [json.loads((tmp_path / f"found-{me}").read_text()) for me in (0, 1)]
     for result, again, errors in told:
         assert result == again == found
-        another, differing, none = errors
+        another, differing, apart, none = errors
         assert "holds another run" in another
         assert "seed: 3 in the directory, 4 asked for" in another
         assert "the run is not the same in all processes: not in 1" in differing
+        assert "which all processes must share for the sake of checkpoints, is not the same" in apart
         assert none.startswith("sharding='none' trains on one device, and 2 processes run together")
     assert "seed: 1 in process 1, 0 in process 0" in told[1][2][1]
 
