@@ -38,7 +38,7 @@ if [ "$action" = stop ]; then
   exit 0
 fi
 
-if ! command -v slurmctld slurmd munged >/dev/null; then
+if ! { command -v slurmctld && command -v slurmd && command -v munged; } >/dev/null; then
   if ! command -v apt-get >/dev/null; then
     echo "$0: slurm-wlm and munge are not installed, and there is no apt-get to install them with" >&2
     exit 1

@@ -5,9 +5,9 @@
 #   mupwd sweep runs/big --status
 #   mupwd sweep runs/big            # once all have results: the verdict, in seconds
 #
-# Every job declares the same sweep and runs trials of it until none is missing. One that is preempted or runs out of time gives
-# up what it was at, and with --requeue is started again; submit the array again to go on. Where a login node may run a small
-# process for hours, `mupwd sweep runs/big --executor slurm --workers 16 --resource partition=gpu` replaces jobs by itself.
+# Every job declares the same sweep and runs trials of it until none is missing. One that is preempted gives up what it was at
+# and is queued again; one that runs out of time gives up likewise, and the array is submitted again to go on. Where a login node
+# may run a small process for hours, `mupwd sweep runs/big --executor slurm --workers 16` replaces jobs by itself.
 #
 # Options before the script are sbatch's. The environment of the submitting shell is the jobs'.
 # Tried: on a SLURM of one node (scripts/slurm_one_node.sh). Not tried: several nodes, GPUs.
@@ -22,5 +22,5 @@ if [ $# -lt 1 ]; then
   echo "usage: sbatch [options of sbatch] $0 DIR [options of mupwd sweep]" >&2
   exit 2
 fi
-# One process per job; with several GPUs in a job, one trial at a time on each.
+# A job runs one trial per GPU at a time, or one per core that it may use (--processes says otherwise).
 exec srun --ntasks=1 mupwd sweep "$@" --worker

@@ -25,7 +25,8 @@ alone="TPU_PROCESS_BOUNDS=1,1,1 TPU_CHIPS_PER_PROCESS_BOUNDS=${CHIPS:-2,2,1} CLO
 printf -v arguments '%q ' "$@"
 printf -v folder '%q' "$project"
 # It lives on when the connection does not; each host has a log of its own.
-command="cd $folder && mkdir -p logs && nohup env $alone .venv/bin/mupwd sweep $arguments --worker > logs/sweep-\$(hostname).log 2>&1 &"
+run="nohup env $alone .venv/bin/mupwd sweep $arguments --worker < /dev/null > logs/sweep-\$(hostname).log 2>&1 &"
+command="cd $folder && mkdir -p logs && { $run }"
 if [ -n "${DRY_RUN:-}" ]; then
   printf '%s\n' "$command"
   exit 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import shlex
 import sys
 import tomllib
 from pathlib import Path
@@ -62,12 +64,30 @@ def pair(flag: str, text: str) -> tuple[str, Any]:
       (('layers', 4), ('decay', 'independent'))
     """
     name, equals, value = text.partition("=")
+    # As commands spell their options: gpus-per-node.
+    name = name.strip().lstrip("-").replace("-", "_")
     if not equals or not name.isidentifier():
-        raise ValueError(f"{flag}: expected NAME=VALUE, such as layers=4, got {text!r}")
+        raise ValueError(f"{flag}: expected NAME=VALUE, got {text!r}")
     try:
         return name, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return name, value
+
+
+def again(args: argparse.Namespace) -> str:
+    """Returns the command that goes on with a sweep where it was started.
+
+    Args:
+      args: of `mupwd sweep`.
+    """
+    words = ["mupwd", "sweep", str(args.directory)]
+    if args.executor != "local":
+        words += ["--executor", args.executor]
+    if args.workers is not None:
+        words += ["--workers", str(args.workers)]
+    for one in args.resource:
+        words += ["--resource", one]
+    return shlex.join(words)
 
 
 def interrupted(command: str, directory: Path, again: str = "the same command") -> int:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mupwd.commands.shared import integers, interrupted, need, pair
+from mupwd.commands.shared import again, integers, interrupted, need, pair
 
 _EPILOG = """\
 a sweep is a full grid, declared by flags, by a file, or by a file that flags override:
@@ -34,12 +34,13 @@ examples/sweep_equinox.py is one.
 Stop it whenever you like, even with kill -9: `mupwd sweep DIR` goes on. Start it several times, also on several
 machines with one file system, and they share the work; each trial's result is recorded once. A trial that diverges is a
 result. One that raises, or whose process is killed, is tried again, recorded with its error, and stops nothing (with
---processes 1, the default on a GPU or TPU, trials run in the command's own process: what kills that ends it). Flags for
-an existing directory change its grid: what has finished is kept.
+--processes 1, the default with one GPU or a TPU, trials run in the command's own process: what kills that ends it).
+Flags for an existing directory change its grid: what has finished is kept.
 
 on a cluster, whose machines see DIR and the code by the same names: --executor slurm or ray starts --workers workers,
-each of which runs trials until none is missing; those that vanish are replaced. Killed and started again, the command
-finds its SLURM jobs. Other schedulers need only start `mupwd sweep DIR --config FILE --worker` on every machine.
+each of which runs trials until none is missing, --processes at a time (default: one per GPU of the worker, else one per
+CPU that it asks for); those that vanish are replaced. Killed and started again, the command finds its SLURM jobs. Other
+schedulers need only start `mupwd sweep DIR --config FILE --worker` on every machine.
 
 examples:
   mupwd sweep runs/first --widths 32,64,128 --learning_rates 2^-9:2^-3 --weight_decays 2^-4:2^0:4 --steps 400
@@ -49,8 +50,8 @@ examples:
   mupwd sweep runs/mine --train my_project.train:train --widths 256,512,1024 --steps 2000
   mupwd sweep runs/less --halving 3                stop the worse pairs early
   mupwd sweep runs/less --optuna 16                let Optuna choose 16 pairs at each width
-  mupwd sweep runs/big --config sweep.toml --executor slurm --workers 16 --resource partition=gpu \
-    --resource gpus_per_node=1 --resource time=240
+  mupwd sweep runs/big --config sweep.toml --executor slurm --workers 16 --resource partition=gpu \\
+    --resource gpus_per_node=1 --resource time=240   # minutes
   mupwd sweep runs/big --config sweep.toml --executor ray --workers 8 --resource address=auto --resource num_gpus=1
 
 files in DIR:
@@ -132,7 +133,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         "--processes",
         type=int,
         metavar="N",
-        help="at the same time (default: one per core on CPU, at most 8; else 1)",
+        help="at the same time (default: one per GPU, if several; one per core of a CPU, at most 8; else 1)",
     )
     how.add_argument(
         "--executor",
@@ -183,12 +184,12 @@ def run(args: argparse.Namespace) -> int:
         sweep = _declared(args, known)
         if args.worker:
             declares = known is not None or args.config is not None or args.widths is not None
-            return only_run(args, known, sweep if declares else None)
+            return only_run(args, sweep if declares else None)
         if args.dry_run:
             return dry_run(args, sweep)
         return run_and_judge(args, sweep)
     except KeyboardInterrupt:
-        return interrupted("mupwd sweep", args.directory, f"mupwd sweep {args.directory}")
+        return interrupted("mupwd sweep", args.directory, again(args))
 
 
 def _declared(args: argparse.Namespace, known: Any) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mupwd.commands.shared import pair
+from mupwd.commands.shared import again, pair
 from mupwd.report.measures import print_measures
 from mupwd.report.setting import study_setting
 from mupwd.report.terminal import print_scorecard
@@ -151,23 +151,17 @@ def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
     if ran.failed:
         store = Store(directory, _notice)
         attempts = max(len(store.failures(trial)) for trial in ran.failed)
-        print(f"mended? mupwd sweep {directory} --retries {attempts} tries them again", file=sys.stderr)
+        print(f"mended? {again(args)} --retries {attempts} tries them again", file=sys.stderr)
     return 1 if ran.failed else 0
 
 
-def only_run(args: argparse.Namespace, known: Sweep | None, sweep: Sweep | None) -> int:
+def only_run(args: argparse.Namespace, sweep: Sweep | None) -> int:
     """Runs what is missing of a sweep, as one of many workers that are started alike.
 
     Args:
       args: of the command.
-      known: what the directory holds.
-      sweep: as declared; None: it is not.
+      sweep: as declared; None: as the directory holds it.
     """
-    if known is not None and sweep != known:
-        raise ValueError(
-            f"{args.directory} holds another grid than the flags declare; start the command without --worker to change "
-            "it, and workers without the flags"
-        )
     ran = work(args.directory, args.processes, args.retries, sweep=sweep)
     return 1 if ran.failed else 0
 
@@ -184,7 +178,7 @@ def _cluster(args: argparse.Namespace) -> Cluster | None:
         return Cluster(SlurmWorkers(args.directory, resources, args.processes, args.retries, _notice), count)
     from mupwd.sweep.ray_workers import RayWorkers
 
-    return Cluster(RayWorkers(args.directory, resources, args.processes, args.retries), count)
+    return Cluster(RayWorkers(args.directory, resources, args.processes, args.retries, _notice), count)
 
 
 def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console) -> list[Path]:

@@ -9,6 +9,7 @@ finds its result recorded by another, or records it first: results are written o
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -25,6 +26,7 @@ from mupwd.proxy.disk import explain_full_disk
 PATIENCE = 60.0
 """Seconds without a sign of life after which a claim of another machine is taken away."""
 
+_GONE = (errno.ENOENT, errno.ESTALE)  # the latter where another machine removed it while NFS had it open
 _BEATS = 6  # signs of life within the patience
 
 
@@ -122,7 +124,7 @@ class Claims:
         probe.unlink()
         found = []
         for name in self.held():
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 if now - (self.directory / name).stat().st_mtime < 2 * self._patience:
                     found.append(name)
         return found
@@ -236,5 +238,7 @@ def _read(path: Path) -> str | None:
 def _look(path: Path) -> _Seen | None:
     try:
         return _Seen(path.read_text(encoding="utf-8", errors="replace"), path.stat().st_mtime_ns)
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise

@@ -71,15 +71,17 @@ def run_study(
         claims.held()  # takes away those of dead owners, so that their losses are known
         lost = claims.losses()
         state.last = {trial.id for trial in missing if len(lost.get(trial.id, ())) >= _SUSPICIOUS}
-        if losses is not None and _give_up(missing, lost, losses, store, claims):
+        if losses is not None and _give_up(missing, lost, losses, known, claims):
             continue
         for width, one in _measure(missing, state.measured, executor, most_together).items():
             state.measured[width] = one
             progress.measured(width, one.seconds)
         ours = 0
-        for outcome in executor.run(_groups(missing, state), lambda trial: _claim(trial, store, claims)):
+        for outcome in executor.run(_groups(missing, state), lambda trial: _claim(trial, known, claims)):
             ours += 1
             if isinstance(outcome, Failed):
+                # What a signal ended did not fail.
+                check()
                 _failed(outcome, store, claims, state)
                 continue
             for result in outcome:
@@ -91,27 +93,27 @@ def run_study(
 
 
 def _give_up(
-    missing: Iterable[Trial], lost: Mapping[str, Sequence[str]], most: int, store: Store, claims: Claims
+    missing: Iterable[Trial], lost: Mapping[str, Sequence[str]], most: int, known: Known, claims: Claims
 ) -> bool:
     """Records as failed what ends every process that runs it; returns whether there was such a trial."""
     found = False
     for trial in missing:
         owners = lost.get(trial.id, ())
-        if len(owners) >= most and _claim(trial, store, claims):
+        if len(owners) >= most and _claim(trial, known, claims):
             found = True
             for owner in owners:
-                store.put_failure(
+                known.store.put_failure(
                     trial, f"{owner} ended while it ran this; killed perhaps for want of memory"
                 )
             claims.release(trial.id)
     return found
 
 
-def _claim(trial: Trial, store: Store, claims: Claims) -> bool:
+def _claim(trial: Trial, known: Known, claims: Claims) -> bool:
     if not claims.take(trial.id):
         return False
-    # Finished by another process since we looked.
-    if store.get(trial) is not None:
+    # Finished, or given up, by another process since we looked.
+    if known.is_settled(trial):
         claims.release(trial.id)
         return False
     return True

@@ -33,7 +33,12 @@ def visible_gpus() -> tuple[Gpu, ...]:
     if not any("cuda" in plugin.name for plugin in plugins) or shutil.which("nvidia-smi") is None:
         return ()
     query = ["nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader"]
-    listed = subprocess.run(query, capture_output=True, text=True, timeout=_SECONDS_OF_A_COMMAND)
+    try:
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=_SECONDS_OF_A_COMMAND)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(
+            f"nvidia-smi did not answer within {_SECONDS_OF_A_COMMAND} s; set CUDA_VISIBLE_DEVICES= to do without GPUs"
+        ) from None
     if listed.returncode:
         return ()  # a driver without a GPU: JAX will say so, or take the CPU
     rows = [

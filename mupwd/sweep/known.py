@@ -69,10 +69,11 @@ class Known:
           found: is told of each that turns out to be settled; by default the progress counts it as run earlier.
         """
         found = found or (lambda trial: self.progress.found(trial.width))
+        self.store.refresh()
         while True:
             wanted = self.study.wanted(self.results.values(), self.failed)
             new = [trial for trial in wanted if trial.id not in self.results and trial.id not in self.failed]
-            missing = [trial for trial in new if not self._is_settled(trial)]
+            missing = [trial for trial in new if not self._settle(trial)]
             for trial in new:
                 if trial.id in self.results or trial.id in self.failed:
                     found(trial)
@@ -90,8 +91,13 @@ class Known:
         results = sorted(self.results.values(), key=lambda result: _order(self.study, result.trial))
         return Ran(results, dict(self.failed.values()))
 
-    def _is_settled(self, trial: Trial) -> bool:
-        """Whether a trial has finished, or has failed as often as it may."""
+    def is_settled(self, trial: Trial) -> bool:
+        """Returns whether a trial has finished, or has failed as often as it may, as the disk has it now."""
+        self.store.refresh()
+        return self.store.get(trial) is not None or len(self.store.failures(trial)) > self.retries
+
+    def _settle(self, trial: Trial) -> bool:
+        """Takes in a trial that has finished, or has failed as often as it may; whether it has."""
         found = self.store.get(trial)
         if found is not None:
             self.results[trial.id] = found

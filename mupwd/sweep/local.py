@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Protocol
 
 from mupwd.sweep.gpus import Gpu, environment_of
@@ -140,7 +140,7 @@ class LocalExecutor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for worker in self._workers:
-            worker.process.kill()
+            _kill(worker.process)
         for worker in self._workers:
             worker.process.join()
             worker.connection.close()
@@ -282,8 +282,13 @@ def _outcome(runner: Runner, task: _Task) -> Measurement | list[Result] | Failed
 def _work(connection: Connection, runner: Runner, core: int | None, variables: Mapping[str, str]) -> None:
     """A worker: receives groups and sends results, or the text of an error, until the other end is gone."""
     # Ctrl-C reaches every process of the terminal, and a scheduler's signals every one of the job; the parent decides.
+    # By a handler: processes that a trial starts would inherit that signals are ignored, and could not be ended.
     for number in FRIENDLY:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, _left_to_the_parent)
+    # Held back while one is being forked: it is to end by a signal that comes before it has handlers of its own.
+    os.register_at_fork(before=_hold_back, after_in_parent=_let_go, after_in_child=_decide_alone)
+    # A group of its own, which ends with it: a trial may have processes that load data.
+    os.setpgid(0, 0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Before the backend starts, which takes the GPUs that it sees, and sizes its thread pool by the cores it may use.
     os.environ.update(variables)
@@ -294,8 +299,34 @@ def _work(connection: Connection, runner: Runner, core: int | None, variables: M
             connection.send(_outcome(runner, connection.recv()))
 
 
+def _left_to_the_parent(number: int, frame: FrameType | None) -> None:
+    """Does nothing."""
+
+
+def _hold_back() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, FRIENDLY)
+
+
+def _let_go() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FRIENDLY)
+
+
+def _decide_alone() -> None:
+    for number in FRIENDLY:
+        signal.signal(number, signal.SIG_DFL)
+    _let_go()
+
+
+def _kill(process: Any) -> None:
+    """Ends a worker and what its trial has started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        process.kill()  # it has no group yet, or has ended
+
+
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)

@@ -82,15 +82,16 @@ class SweepProgress:
         self._done[trial.width] += 1
         self._show(f"failed: {trial}")
 
-    def working(self, states: Mapping[str, int]) -> None:
+    def working(self, running: int, waiting: int, at_a_time: int) -> None:
         """Takes in what the workers of a cluster do.
 
         Args:
-          states: `{state: how many are in it}`, in the cluster's words.
+          running: workers.
+          waiting: for a place.
+          at_a_time: trials that each runs.
         """
-        self._processes = max(sum(states.values()), 1)
-        words = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
-        self._show(f"workers: {words or 'none yet'}")
+        self._processes = max(running, 1) * at_a_time
+        self._show(f"{running} workers" + (f", {waiting} wait for a place" if waiting else ""))
 
     def waiting(self, trials: int) -> None:
         """Says that other processes run what is left."""

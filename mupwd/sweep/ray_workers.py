@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,26 @@ class RayWorkers:
 
     Args:
       directory: of the sweep, on a file system that all nodes see, under the same name.
-      resources: "address" of the cluster ("auto", "ray://host:10001"; by default the one that RAY_ADDRESS names, else
-        one is started on this machine); of each worker "num_cpus", "num_gpus", "memory" (bytes), and any custom
+      resources: "address" of the cluster ("auto", "host:6379"; by default the one that RAY_ADDRESS names, else one that
+        runs on this machine, else a new one); of each worker "num_cpus", "num_gpus", "memory" (bytes), and any custom
         resource of the cluster.
       processes: that run trials in each worker at the same time; by default one per GPU, else one per CPU of it.
       retries: how often a trial that fails is tried again.
+      notify: is told what the cluster lacks.
 
     Raises:
       ModuleNotFoundError: Ray is missing.
       SweepError: the cluster cannot be reached.
     """
 
-    def __init__(self, directory: Path, resources: Mapping[str, Any], processes: int | None, retries: int):
+    def __init__(
+        self,
+        directory: Path,
+        resources: Mapping[str, Any],
+        processes: int | None,
+        retries: int,
+        notify: Callable[[str], None],
+    ):
         try:
             import ray
         except ModuleNotFoundError as error:
@@ -55,10 +63,18 @@ class RayWorkers:
         except (OSError, ValueError, RuntimeError) as error:
             raise SweepError(f"cannot reach the Ray cluster {address or ''}: {error}") from error
         options = {name: given.pop(name) for name in _OPTIONS if name in given}
+        wanted = {"CPU": options.get("num_cpus", 1), "GPU": options.get("num_gpus", 0), **given}
+        there = ray.cluster_resources()
+        for name, amount in wanted.items():
+            if amount > there.get(name, 0):
+                notify(
+                    f"a worker needs {amount:g} {name} and the Ray cluster has {there.get(name, 0):g} now: nothing "
+                    "runs until it grows"
+                )
         # Ray's own retries would hide from us that a worker ended.
         self._task = ray.remote(_work).options(**options, resources=given or None, max_retries=0)
-        at_a_time = processes or int(options.get("num_gpus") or options.get("num_cpus") or 1) or 1
-        self._arguments = (directory.resolve(), at_a_time, retries, Path.cwd())
+        self.at_a_time = processes or int(options.get("num_gpus") or options.get("num_cpus") or 1) or 1
+        self._arguments = (directory.resolve(), self.at_a_time, retries, Path.cwd())
         self._workers: dict[str, Any] = {}
 
     def start(self) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
+import os
 import re
 import subprocess
 from collections.abc import Callable, Mapping
@@ -25,11 +25,13 @@ class SlurmWorkers:
       directory: of the sweep, on a file system that all nodes see.
       resources: of each job, by the names that sbatch gives its options: "partition", "time" (minutes),
         "cpus_per_task", "gpus_per_node", "mem", "account", ...
-      processes: that run trials in each job at the same time; by default one per GPU, else one per CPU of the job.
+      processes: that run trials in each job at the same time; by default one per GPU, else one per CPU of
+        the job.
       retries: how often a trial that fails is tried again.
       notify: is told when SLURM does not answer.
 
     Raises:
+      ValueError: a resource may not be set.
       ModuleNotFoundError: submitit is missing.
       SweepError: there is no SLURM here.
     """
@@ -49,7 +51,9 @@ class SlurmWorkers:
                 f"the slurm executor needs {error.name}: pip install 'mupwd[slurm]'"
             ) from error
         self._directory, self._folder = directory.resolve(), directory.resolve() / "workers"
-        self._arguments = (processes or _of_a_job(resources), retries, Path.cwd())
+        processes = processes or _of_a_job(resources)
+        self.at_a_time = processes or 1
+        self._arguments = (processes, retries, Path.cwd())
         self._notify = notify
         self._name = f"mupwd-{hashlib.sha256(str(self._directory).encode()).hexdigest()[:10]}"
         self._living: dict[str, str] = {}
@@ -59,6 +63,10 @@ class SlurmWorkers:
             raise SweepError(
                 "there is no SLURM on this machine (srun is not found); start the command where sbatch works"
             ) from error
+        if "job_name" in resources:
+            raise ValueError(
+                "--resource job_name: the sweep's jobs are known by a name of its own; leave it out"
+            )
         known = slurm._get_default_parameters()
         more = {name: value for name, value in resources.items() if name not in known}
         # submitit's own limit would be five minutes; without one, the partition's holds.
@@ -115,16 +123,20 @@ class SlurmWorkers:
             self._notify(f"could not cancel the jobs ({_said(error)}): scancel --name={self._name}")
 
 
-def _of_a_job(resources: Mapping[str, Any]) -> int:
-    """How many trials run in a job at a time."""
-    # "a100:2" is two as well.
-    gpus = str(resources.get("gpus_per_node") or resources.get("gpus_per_task") or "").rpartition(":")[2]
-    return int(gpus) if gpus.isdecimal() and int(gpus) else int(resources.get("cpus_per_task") or 1)
+def _of_a_job(resources: Mapping[str, Any]) -> int | None:
+    """How many trials run in a job at a time; None: as many as it finds GPUs."""
+    if any("gpu" in f"{name}={value}" for name, value in resources.items() if value):
+        return None
+    return int(resources.get("cpus_per_task") or 1)
 
 
 def _run(*command: str) -> str:
+    # Variables by which people filter what the commands show would hide our jobs.
+    shown = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))
+    }
     return subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=_SECONDS_OF_A_COMMAND
+        command, capture_output=True, text=True, check=True, timeout=_SECONDS_OF_A_COMMAND, env=shown
     ).stdout
 
 
@@ -133,4 +145,5 @@ def _said(error: Exception) -> str:
 
 
 def _user() -> str:
-    return getpass.getuser()
+    # As SLURM knows us, whatever the environment says.
+    return str(os.getuid())

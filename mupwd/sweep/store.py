@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +55,15 @@ class Store:
             result = self._read(path)
             if result is not None:
                 yield result
+
+    def refresh(self) -> None:
+        """Lets a network file system look for files that it has been told are not there.
+
+        NFS remembers that, for up to a minute; a look into the folder makes it ask the server.
+        """
+        for folder in (self.directory, self._failed):
+            with os.scandir(folder) as entries:
+                next(entries, None)
 
     def get(self, trial: Trial) -> Result | None:
         """Returns the trial's result, or None where it has none.
@@ -121,8 +132,11 @@ class Store:
     def _read(self, path: Path) -> Result | None:
         try:
             result = Result.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            # The latter where another machine set it aside while NFS had it open.
+            if error.errno in (errno.ENOENT, errno.ESTALE):
+                return None
+            raise
         except (ValueError, TypeError, RecursionError) as error:
             return self._set_aside(path, str(error))
         if result.trial.id != path.stem:

@@ -31,17 +31,22 @@ def work(
       sweep: as declared; None: as the directory has it.
 
     Raises:
-      ValueError: the directory holds no sweep, or its train function is not there.
+      ValueError: the directory holds no sweep, or another one; or its train function is not there.
       OSError: a result could not be written.
     """
     if where is not None:
         os.chdir(where)
-    sweep = sweep or read_sweep(directory)
+    known = read_sweep(directory)
+    sweep = sweep or known
     if sweep is None:
         raise ValueError(
             f"{directory} holds no sweep on this machine; workers need the file system of the one that "
             "declared it"
         )
-    return run_sweep(
-        prepare_named(sweep), directory, processes, retries, Console(stderr=True), unattended=True
-    )
+    prepared = prepare_named(sweep)
+    if known is not None and known != prepared.sweep:
+        raise ValueError(
+            f"{directory} holds another grid than the one declared for this worker; start `mupwd sweep` without "
+            "--worker to change it, and workers without flags of the grid"
+        )
+    return run_sweep(prepared, directory, processes, retries, Console(stderr=True), unattended=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -16,15 +15,24 @@ _SECONDS_BETWEEN_LOOKS = 2.0
 _LOSSES = 4
 
 
+WAITING = ("PENDING", "CONFIGURING")
+"""States of workers that have no place yet."""
+
+
 class Workers(Protocol):
     """Starts and watches processes, somewhere, that run what is missing of a sweep and end when nothing is.
 
     They share the sweep's directory and claim their trials there, so nobody hands them out, and they go on when the
     process that started them ends.
+
+    Attributes:
+      at_a_time: trials that each runs at the same time, as far as is known here.
     """
 
+    at_a_time: int
+
     def start(self) -> str:
-        """Starts one more worker, or queues it; returns its id."""
+        """Starts one more worker, or queues it; returns its id; SweepError where that is refused."""
         ...
 
     def living(self) -> Mapping[str, str]:
@@ -76,6 +84,7 @@ def supervise(
     missing = known.missing()
     ours: set[str] = set()
     ended: list[str] = []
+    refused = ""
     # A trial that ends every process costs so many of them until it counts as failed; each worker may have one such.
     most = (losses_of(known.retries) + 1) * count
     try:
@@ -101,8 +110,18 @@ def supervise(
                 )
             ours = set(living)
             for _ in range(min(count, len(missing)) - len(living)):
-                ours.add(workers.start())
-            known.progress.working(Counter(living.values()))
+                try:
+                    ours.add(workers.start())
+                except SweepError as error:
+                    # Too many jobs, or a scheduler that is busy: those that live go on meanwhile.
+                    if not ours:
+                        raise
+                    if str(error) != refused:
+                        notify(f"{error}; {len(ours)} workers go on, and it is tried again")
+                    refused = str(error)
+                    break
+            waiting = sum(state in WAITING for state in living.values())
+            known.progress.working(len(living) - waiting, waiting, workers.at_a_time)
             time.sleep(seconds)
     except KeyboardInterrupt:
         workers.stop()

@@ -100,6 +100,20 @@ def test_the_same_command_and_the_bare_one_run_nothing_again(here, proxy):
     )
 
 
+def test_a_worker_takes_the_declaration_that_started_the_sweep(here, proxy):
+    values = dict(zip(PROXY[::2], PROXY[1::2], strict=True))
+    rates, decays = values["--learning_rates"], values["--weight_decays"]
+    (here / "proxy.toml").write_text(
+        f'widths = [16, 32]\nsteps = 12\nlearning_rates = "{rates}"\nweight_decays = [{decays}]\nrecipes = ["mupwd"]\n'
+        'seeds = 2\n[hyperparameters]\nlayers = 1\nbatch_size = 2\nsequence_length = 16\ncorpus = "text.txt"\n'
+    )
+    code, out, err = sweep(here, "proxy", "--config", "proxy.toml", "--worker")
+    assert (code, out) == (0, ""), err
+    code, _, err = sweep(here, "proxy", "--config", "proxy.toml", "--worker", "--seeds", "3")
+    assert code == 2
+    assert "holds another grid than the one declared for this worker" in err
+
+
 def test_another_sweep_does_not_go_into_the_directory(here, proxy):
     code, _, err = sweep(here, "proxy", "--set", "layers=2")
     assert code == 2

@@ -157,12 +157,8 @@ def test_workers_end_with_a_killed_driver(tmp_path, script):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    while True:
-        try:
-            # The session of the driver holds its workers; it is empty when they are gone.
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            break
+    # The session of the driver holds its workers; it is empty when they are gone.
+    while subprocess.run(["pgrep", "--session", str(process.pid)], stdout=subprocess.DEVNULL).returncode == 0:
         assert time.monotonic() < deadline, "a worker outlived its driver"
         time.sleep(0.05)
 
@@ -242,6 +238,37 @@ def test_a_trial_that_fails_does_not_stop_the_others_and_is_recorded(tmp_path, h
     assert len(attempt(tmp_path, Fails(how), processes, FixedStudy(TRIALS), retries=2)[0].failed) == 1
     again, _ = attempt(tmp_path, OneByOne(train), processes, FixedStudy(TRIALS), retries=3)
     assert len(again.results) == len(TRIALS)
+
+
+def test_what_another_process_has_given_up_meanwhile_is_not_tried_again(tmp_path):
+    class Elsewhere(OneByOne):
+        ran = ()
+
+        def run(self, trials, folders):
+            self.ran = (*self.ran, *trials)
+            if len(self.ran) == 1:
+                Store(tmp_path, print).put_failure(TRIALS[-1], "elsewhere")
+            return super().run(trials, folders)
+
+    runner = Elsewhere(train)
+    ran, _ = attempt(tmp_path, runner, study=FixedStudy(TRIALS), retries=0)
+    assert TRIALS[-1] not in runner.ran
+    assert list(ran.failed.values()) == ["elsewhere"]
+
+
+def test_what_a_signal_ended_has_not_failed(tmp_path):
+    """Libraries in C++ turn the interruption into errors of their own."""
+
+    class Translates(OneByOne):
+        def run(self, trials, folders):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+            raise ArithmeticError("interrupted")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_directory(FixedStudy(TRIALS), tmp_path / "a", Translates(train), {}, "opening", 1)
+    assert list((tmp_path / "a" / "failed").iterdir()) == []
+    assert list((tmp_path / "a" / "claims").iterdir()) == []
 
 
 def test_a_trial_that_fails_once_is_tried_again(tmp_path):

@@ -3,6 +3,10 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
+import warnings
 
 import numpy as np
 import pytest
@@ -168,3 +172,39 @@ def test_trials_may_have_processes_of_their_own():
     with LocalExecutor(OneByOne(starts_a_process), 2) as executor:
         ((result,),) = executor.run([trials(1)])
     assert result.loss == 1.0
+
+
+def ends_its_processes(width, hyperparameters, seed, directory):
+    waits = [sys.executable, "-c", "import time; time.sleep(60)"]
+    ended, forked = (
+        subprocess.Popen(waits),
+        multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,)),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads, which this child does not need
+        forked.start()
+    for child in (ended, forked):
+        child.terminate()
+    forked.join()
+    left = subprocess.Popen(waits)
+    return {"eval/loss": 1.0, "ended": ended.wait(), "forked": forked.exitcode, "left": left.pid}
+
+
+def test_trials_may_end_their_processes_and_what_they_leave_ends_with_the_run():
+    with LocalExecutor(OneByOne(ends_its_processes), 2) as executor:
+        ((result,),) = executor.run([trials(1)])
+        os.kill(int(result.metrics["left"]), 0)
+    assert result.metrics["ended"] == result.metrics["forked"] == -signal.SIGTERM
+    deadline = time.monotonic() + 20
+    while os.path.exists(f"/proc/{result.metrics['left']}/cmdline") and _command(result.metrics["left"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _command(pid):
+    """Empty of a process that has ended and that nobody has asked after."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""

@@ -33,4 +33,4 @@ def test_a_worker_that_is_killed_is_replaced_and_a_killed_driver_goes_on(tmp_pat
 
 def test_a_cluster_that_is_not_there_is_said(tmp_path):
     with pytest.raises(SweepError, match=r"cannot reach the Ray cluster ray://127.0.0.1:1: .*refused"):
-        RayWorkers(tmp_path, {"address": "ray://127.0.0.1:1"}, None, 1)
+        RayWorkers(tmp_path, {"address": "ray://127.0.0.1:1"}, None, 1, print)

@@ -38,7 +38,7 @@ def test_launchers_start_the_same_command_everywhere(tmp_path):
     other = sweep.start("--worker", "--seeds", "3")
     _, error = other.communicate(timeout=60)
     assert other.returncode == 2
-    assert "holds another grid than the flags declare" in error
+    assert "holds another grid than the one declared for this worker" in error
 
 
 def test_a_worker_needs_a_declared_sweep(tmp_path):

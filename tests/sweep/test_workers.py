@@ -23,10 +23,16 @@ TRIALS = tuple(
 class Ending:
     """Processes that end at once; some trials are recorded first."""
 
-    def __init__(self, store, record):
+    at_a_time = 1
+
+    def __init__(self, store, record, refused=()):
         self.store, self.record, self.processes, self.stopped = store, list(record), [], False
+        self.refused, self.asked = refused, 0
 
     def start(self):
+        self.asked += 1
+        if self.asked - 1 in self.refused:
+            raise SweepError("the cluster is busy")
         if self.record:
             trial = self.record.pop()
             self.store.put(Result(trial, train(trial.width, trial.hyperparameters, trial.seed, None), 1.0))
@@ -50,8 +56,8 @@ class Ending:
 def supervised(tmp_path):
     store, notices = Store(tmp_path, print), []
 
-    def run(record, count):
-        workers = Ending(store, record)
+    def run(record, count, refused=()):
+        workers = Ending(store, record, refused)
         with (
             open(tmp_path / "out", "w", encoding="utf-8") as file,
             SweepProgress(Console(file=file), {32: 3}, count) as progress,
@@ -74,3 +80,14 @@ def test_workers_that_end_again_and_again_end_the_run(supervised):
         SweepError, match=r"workers ended one after another.*exit code 3. What is finished is kept"
     ):
         supervised(TRIALS[:1], 2)
+
+
+def test_one_that_is_refused_while_others_live_is_asked_for_again(supervised):
+    ran, _, notices = supervised(TRIALS, 2, refused=(1,))
+    assert len(ran.results) == 3
+    assert notices[0] == "the cluster is busy; 1 workers go on, and it is tried again"
+
+
+def test_the_first_that_is_refused_ends_the_command(supervised):
+    with pytest.raises(SweepError, match="the cluster is busy"):
+        supervised(TRIALS, 2, refused=(0,))
