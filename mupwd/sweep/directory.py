@@ -17,6 +17,7 @@ from rich.console import Console
 
 from mupwd.proxy.disk import write_atomic
 from mupwd.proxy.manifest import environment, open_manifest, read_manifest
+from mupwd.sweep.calibration import Calibration
 from mupwd.sweep.claims import Claims
 from mupwd.sweep.drive import run_study
 from mupwd.sweep.fixed import Wanted
@@ -93,8 +94,17 @@ def run_in_directory(
             Claims(directory, notify) as claims,
             LocalExecutor(runner, processes, store.folder, gpus) as executor,
         ):
-            check = interrupts.check
-            return run_study(study, store, claims, executor, progress, retries, losses=losses, check=check)
+            return run_study(
+                study,
+                store,
+                claims,
+                executor,
+                progress,
+                retries,
+                losses=losses,
+                calibration=Calibration(directory, environment(device), processes),
+                check=interrupts.check,
+            )
 
 
 def processes_at_a_time(given: int | None) -> int:

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mupwd.sweep.calibration import Calibration
 from mupwd.sweep.claims import Claims
 from mupwd.sweep.fixed import Wanted
 from mupwd.sweep.known import Known, Ran
@@ -40,6 +41,7 @@ def run_study(
     retries: int = 0,
     most_together: int = 256,
     losses: int | None = None,
+    calibration: Calibration | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Ran:
     """Runs what the study needs and the store does not hold; each result is recorded as soon as it is there.
@@ -56,6 +58,7 @@ def run_study(
       most_together: trials in one program, where that pays.
       losses: how often the process that runs a trial may end without a word before the trial has failed; None: as
         often as it likes, since somebody killed it and started another.
+      calibration: keeps what is measured of trials for the next start.
       check: called between trials; may raise to end the run.
 
     Raises:
@@ -73,7 +76,7 @@ def run_study(
         state.last = {trial.id for trial in missing if len(lost.get(trial.id, ())) >= _SUSPICIOUS}
         if losses is not None and _give_up(missing, lost, losses, known, claims):
             continue
-        for width, one in _measure(missing, state.measured, executor, most_together).items():
+        for width, one in _measure(missing, state.measured, executor, most_together, calibration).items():
             state.measured[width] = one
             progress.measured(width, one.seconds)
         ours = 0
@@ -140,15 +143,26 @@ def _failed(outcome: Failed, store: Store, claims: Claims, state: _State) -> Non
 
 
 def _measure(
-    missing: Sequence[Trial], measured: Mapping[int, Measurement], executor: LocalExecutor, most: int
+    missing: Sequence[Trial],
+    measured: Mapping[int, Measurement],
+    executor: LocalExecutor,
+    most: int,
+    calibration: Calibration | None,
 ) -> dict[int, Measurement]:
     """How to run the trials of the widths that have not been measured; one trial is not worth measuring for."""
     counts = Counter(trial.width for trial in missing)
     new = {trial.width: trial for trial in missing if trial.width not in measured and counts[trial.width] > 1}
     fewest = min((counts[width] for width in new), default=1)
-    answers = executor.measure(list(new.values()), min(most, max(fewest // executor.processes, 1)))
-    # Where measuring failed, the trial itself will, and say why.
-    return {width: answers.get(trial.id, Measurement(1, math.nan)) for width, trial in new.items()}
+    most = min(most, max(fewest // executor.processes, 1))
+    kept = {width: calibration.get(trial, most) for width, trial in new.items()} if calibration else {}
+    found = {width: one for width, one in kept.items() if one is not None}
+    answers = executor.measure([trial for width, trial in new.items() if width not in found], most)
+    for width, trial in new.items():
+        if trial.id in answers and calibration is not None:
+            calibration.put(trial, most, answers[trial.id])
+        # Where measuring failed, the trial itself will, and say why.
+        found.setdefault(width, answers.get(trial.id, Measurement(1, math.nan)))
+    return found
 
 
 def _groups(missing: Iterable[Trial], state: _State) -> list[list[Trial]]:

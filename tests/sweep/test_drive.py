@@ -89,6 +89,24 @@ def test_groups_hold_trials_of_one_kind_and_give_the_same_results(tmp_path):
     assert {one.trial.id: one.loss for one in grouped} == {one.trial.id: one.loss for one in alone}
 
 
+def test_another_start_measures_nothing_again(tmp_path):
+    class Measured(OneByOne):
+        times = 0
+
+        def measure(self, trial, most):
+            self.times += 1
+            return Measurement(1, 0.01)
+
+    runner = Measured(train)
+    for count in (3, 6):
+        run_in_directory(FixedStudy(TRIALS[:count]), tmp_path / "a", runner, {}, "opening", 1)
+    assert runner.times == 1
+    # Of another kind of trial nothing is known yet.
+    others = tuple(Trial(64, trial.hyperparameters, 0) for trial in TRIALS)
+    run_in_directory(FixedStudy(others), tmp_path / "a", runner, {}, "opening", 1)
+    assert runner.times == 2
+
+
 def test_a_damaged_result_runs_again(tmp_path, monkeypatch):
     results, store = drive(tmp_path)
     store.path(results[3].trial).write_text("{")
