@@ -19,8 +19,8 @@ from mupwd.report.steady_figure import write_exponent_figure, write_steady_figur
 from mupwd.report.write import write_json
 from mupwd.sweep.directory import processes_at_a_time, run_in_directory
 from mupwd.sweep.fixed import FixedStudy
-from mupwd.sweep.local import OneByOne, Runner
 from mupwd.sweep.proxy_trials import ProxyTrials
+from mupwd.sweep.runner import OneByOne, Runner
 from mupwd.sweep.trial import Result, Train, Trial
 from mupwd.transfer.exponent import ExponentFit, StarPoint, exponent_from_runs, star
 from mupwd.transfer.steady import SteadyCheck, check_widths, judge_steady_state, steady_plans

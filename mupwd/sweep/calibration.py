@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mupwd.proxy.disk import write_atomic
-from mupwd.sweep.local import Measurement
+from mupwd.sweep.runner import Measurement
 from mupwd.sweep.trial import Trial
 
 FILE_NAME = "calibration.json"

@@ -24,8 +24,9 @@ from mupwd.sweep.fixed import Wanted
 from mupwd.sweep.gpus import Gpu, visible_gpus
 from mupwd.sweep.interrupts import Interrupts
 from mupwd.sweep.known import Known, Ran
-from mupwd.sweep.local import LocalExecutor, Runner
+from mupwd.sweep.local import LocalExecutor
 from mupwd.sweep.progress import SweepProgress
+from mupwd.sweep.runner import Runner
 from mupwd.sweep.store import Store
 from mupwd.sweep.workers import Workers, supervise
 

@@ -12,8 +12,9 @@ from mupwd.sweep.calibration import Calibration
 from mupwd.sweep.claims import Claims
 from mupwd.sweep.fixed import Wanted
 from mupwd.sweep.known import Known, Ran
-from mupwd.sweep.local import Failed, LocalExecutor, Measurement
+from mupwd.sweep.local import Failed, LocalExecutor
 from mupwd.sweep.progress import SweepProgress
+from mupwd.sweep.runner import Measurement
 from mupwd.sweep.store import Store
 from mupwd.sweep.trial import Result, Trial
 

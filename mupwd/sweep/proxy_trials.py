@@ -18,7 +18,7 @@ from mupwd.proxy.metrics_log import FILE_NAME, MetricsLog
 from mupwd.proxy.program import Hyper
 from mupwd.proxy.trainer import Trainer
 from mupwd.proxy.trial import train, trainer_for
-from mupwd.sweep.local import Measurement
+from mupwd.sweep.runner import Measurement
 from mupwd.sweep.trial import LOSS, Metrics, Trial
 
 _MEASURED_SECONDS = 0.5

@@ -20,8 +20,9 @@ from mupwd.sweep.declare import Sweep, read_sweep, write_sweep
 from mupwd.sweep.directory import Cluster, processes_at_a_time, run_in_directory
 from mupwd.sweep.gpus import visible_gpus
 from mupwd.sweep.known import Ran
-from mupwd.sweep.local import LocalExecutor, Measurement, OneByOne, Runner
+from mupwd.sweep.local import LocalExecutor
 from mupwd.sweep.proxy_study import checked_corpus, corpus_identity, proxy_configs, proxy_trials
+from mupwd.sweep.runner import Measurement, OneByOne, Runner
 from mupwd.sweep.trial import Train
 from mupwd.sweep.workers import losses_of
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from mupwd.sweep.calibration import FILE_NAME, Calibration
-from mupwd.sweep.local import Measurement
+from mupwd.sweep.runner import Measurement
 from mupwd.sweep.trial import Trial
 
 HERE = {"device": {"kind": "cpu"}, "versions": {"jax": "1"}}

@@ -17,8 +17,9 @@ from mupwd.sweep.directory import run_in_directory
 from mupwd.sweep.drive import run_study
 from mupwd.sweep.errors import TrialError
 from mupwd.sweep.fixed import FixedStudy
-from mupwd.sweep.local import LocalExecutor, Measurement, OneByOne
+from mupwd.sweep.local import LocalExecutor
 from mupwd.sweep.progress import SweepProgress
+from mupwd.sweep.runner import Measurement, OneByOne
 from mupwd.sweep.store import Store
 from mupwd.sweep.study import Study
 from mupwd.sweep.trial import Trial

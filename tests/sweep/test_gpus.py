@@ -6,7 +6,8 @@ import jax
 import pytest
 
 from mupwd.sweep.gpus import Gpu, environment_of, visible_gpus
-from mupwd.sweep.local import LocalExecutor, OneByOne
+from mupwd.sweep.local import LocalExecutor
+from mupwd.sweep.runner import OneByOne
 from mupwd.sweep.trial import Trial
 
 LISTED = "0, GPU-aaaa, NVIDIA H100 80GB HBM3\n1, GPU-bbbb, NVIDIA H100 80GB HBM3\n2, GPU-cccc, NVIDIA A100\n"

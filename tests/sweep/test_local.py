@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from helpers.synthetic import train
 
-from mupwd.sweep.local import Failed, LocalExecutor, OneByOne, _Task, _Worker
+from mupwd.sweep.local import Failed, LocalExecutor, _Task, _Worker
+from mupwd.sweep.runner import OneByOne
 from mupwd.sweep.trial import Result, Trial
 
 

@@ -14,7 +14,7 @@ sys.path.insert(0, sys.argv[1])
 from helpers.searches import halving, optuna
 from helpers.synthetic import train
 from mupwd.sweep.directory import run_in_directory
-from mupwd.sweep.local import OneByOne
+from mupwd.sweep.runner import OneByOne
 from rich.console import Console
 
 search = {"halving": halving, "optuna": optuna}[sys.argv[2]](widths=(32, 64))
