@@ -93,7 +93,8 @@ class MetricsLog:
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Returns the records of a metrics log, in the order of the file.
 
-    A last line without its newline is a write in progress, or one that a kill tore, and is left out.
+    A last line without its newline is a write in progress, or one that a kill tore, and is left out. An empty file has
+    no records.
 
     Args:
       path: the file, or the directory of a run.
@@ -173,7 +174,9 @@ def _record(line: bytes, where: str) -> dict[str, Any]:
             "step": step,
             **{name: float(decode(value)) for name, value in record.items() if name != "step"},
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    # Not only what JSON refuses: ten thousand brackets, or an integer that no float can hold.
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError(
-            f"{where}: not a record of a metrics log ({error}): expected an object with a 'step' and numbers"
+            f"{where}: not a record of a metrics log ({error}): expected an object with a 'step' and numbers; take "
+            "the line out to read the rest"
         ) from error

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from mupwd.proxy.config import TrainConfig
+from mupwd.proxy.metric_sinks import BackgroundSinks
 from mupwd.proxy.metrics_log import MetricsLog
 from mupwd.proxy.progress import RunProgress
 
@@ -36,7 +37,8 @@ class Recorder:
     Args:
       train: of the run.
       highest_loss: a loss above it has diverged.
-      log: where to; None: nowhere.
+      log: where to; None: to no file.
+      sinks: where else to.
       progress: what to show.
       earlier: the records of the log that a resumed run goes on from.
     """
@@ -46,12 +48,14 @@ class Recorder:
         train: TrainConfig,
         highest_loss: float,
         log: MetricsLog | None,
+        sinks: BackgroundSinks,
         progress: RunProgress,
         earlier: Iterable[Mapping[str, Any]],
     ):
         self.diverged_at: int | None = None
         self._late: dict[str, dict[int, float]] = defaultdict(dict)
-        self._train, self._highest_loss, self._log, self._progress = train, highest_loss, log, progress
+        self._train, self._highest_loss, self._progress = train, highest_loss, progress
+        self._log, self._sinks = log, sinks
         self._last = {"train/loss": math.nan, "eval/loss": math.nan}
         for record in earlier:
             self._keep(record["step"], {name: record[name] for name in record.keys() - {"step", "time"}})
@@ -81,6 +85,7 @@ class Recorder:
         self._keep(step, record)
         if self._log is not None:
             self._log.write(step, record)
+        self._sinks.write(step, record)
 
     def _keep(self, step: int, record: Mapping[str, float]) -> None:
         self._last |= record

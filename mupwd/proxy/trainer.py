@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import weakref
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from mupwd.proxy.evaluation import evaluation_batches
 from mupwd.proxy.hosts import check_same, is_first
 from mupwd.proxy.manifest import environment, plan_digest
 from mupwd.proxy.mesh import Layout
+from mupwd.proxy.metric_sinks import BackgroundSinks, Sink
 from mupwd.proxy.model_family import family
 from mupwd.proxy.program import Hyper, Program
 from mupwd.proxy.progress import RunProgress
@@ -97,7 +99,13 @@ class Trainer:
         self.tokens = device_tokens(self.corpus, self.program.layout)
 
     def run(
-        self, learning_rate: float, weight_decay: float, seed: int, directory: str | Path | None = None
+        self,
+        learning_rate: float,
+        weight_decay: float,
+        seed: int,
+        directory: str | Path | None = None,
+        *,
+        sinks: Sequence[Sink] = (),
     ) -> dict[str, Any]:
         """Trains, or goes on where an earlier call with this directory was interrupted, to the same losses.
 
@@ -108,6 +116,9 @@ class Trainer:
           seed: of the initial values and of the data, in [0, 2**32).
           directory: for manifest.json, plan.json, metrics.jsonl, checkpoints/ and result.json; None: nothing
             is written. Several processes must share it: process 0 writes, but of checkpoints each its part.
+          sinks: what else is given the records of metrics.jsonl, in the background, from the step on that the run goes
+            on from: `mupwd.report.sinks.TensorBoard`, CLU's metric writers, `wandb.log`, ...; see
+            `mupwd.proxy.metric_sinks`. They are told of nothing that had finished before.
 
         Returns:
           "status": "finished" or "diverged"; "step": finished steps, or the first one whose loss was not
@@ -119,8 +130,8 @@ class Trainer:
           their means over the observations of the last quarter of the steps, "..._last_quarter".
 
         Raises:
-          ValueError: a value is out of range, the directory holds another run, or processes differ in what they
-            are to run.
+          ValueError: a value is out of range, the directory holds another run, processes differ in what they
+            are to run, or a sink is not one.
           OSError: the disk is full.
         """
         _check_hyper(learning_rate, weight_decay, seed)
@@ -131,7 +142,10 @@ class Trainer:
         hyper: Hyper = jax.tree.map(
             lambda value: layout.place_whole(np.asarray(value)), Hyper.of(learning_rate, weight_decay, seed)
         )
-        with RunFiles(directory, run, self.plan, self.train) as files:
+        with (
+            BackgroundSinks(sinks if is_first() else ()) as background,
+            RunFiles(directory, run, self.plan, self.train) as files,
+        ):
             if files.result is not None:
                 return files.result
             state = None
@@ -142,7 +156,7 @@ class Trainer:
             done = int(state.step)
             earlier = files.open_log(done)
             with self._progress_bar(done) as progress:
-                found = self._train(hyper, state, seed, files, progress, earlier)
+                found = self._train(hyper, state, seed, files, background, progress, earlier)
             return files.end(self.with_decay(found, learning_rate, weight_decay))
 
     def _train(
@@ -151,11 +165,12 @@ class Trainer:
         state: Any,
         seed: int,
         files: RunFiles,
+        sinks: BackgroundSinks,
         progress: RunProgress,
         earlier: list[dict[str, Any]],
     ) -> dict[str, Any]:
         highest_loss = self.train.diverged_factor * math.log(self.proxy.vocab_size)
-        recorder = Recorder(self.train, highest_loss, files.log, progress, earlier)
+        recorder = Recorder(self.train, highest_loss, files.log, sinks, progress, earlier)
         step, running = int(state.step), None
         while step < self.train.last_step and recorder.diverged_at is None:
             stop = self._next_stop(step)

@@ -84,3 +84,44 @@ def test_series_and_latest():
     assert series(records, "a") == ([1, 2], [5.0, 2.0])
     assert series(records, "c") == ([], [])
     assert latest(records) == {"a": 2.0, "b": 7.0}
+
+
+def test_an_empty_log_has_no_records(tmp_path):
+    path = tmp_path / FILE_NAME
+    path.touch()
+    assert read_metrics(path) == []
+    path.write_text('{"step": 1, "a"')
+    assert read_metrics(path) == []
+
+
+def test_python_s_own_words_for_what_is_not_finite_are_read(tmp_path):
+    path = tmp_path / FILE_NAME
+    path.write_text('{"step": 1, "a": NaN, "b": Infinity, "c": -Infinity}\n')
+    (record,) = read_metrics(path)
+    assert math.isnan(record["a"])
+    assert (record["b"], record["c"]) == (math.inf, -math.inf)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\0" * 100,
+        b"\xff\xfe\xfa",
+        b"[" * 100_000,
+        b"null",
+        b'"text"',
+        b'{"step": 2.5}',
+        b'{"step": 2, "a": 1' + b"0" * 400 + b"}",
+        b'{"step": 2, "a": 1' + b"0" * 5000 + b"}",
+        b'{"step": 2, "a": null}',
+        b'{"step": 2, "a": [1]}',
+        b'{"step": 2, "a": 1}{"step": 3, "a": 1}',
+    ],
+)
+def test_whatever_is_no_record_is_named_with_its_line(tmp_path, line):
+    path = tmp_path / FILE_NAME
+    path.write_bytes(b'{"step": 1, "a": 1}\n' + line + b'\n{"step": 3, "a": 3}\n')
+    with pytest.raises(ValueError, match=r"metrics\.jsonl:2: not a record of a metrics log") as raised:
+        read_metrics(path)
+    assert len(str(raised.value)) < 1000

@@ -1,10 +1,11 @@
 import math
+import threading
 
 import jax
 import numpy as np
 import pytest
 
-from mupwd.proxy import ProxyConfig, TrainConfig, Trainer
+from mupwd.proxy import ProxyConfig, TrainConfig, Trainer, metric_sinks
 from mupwd.proxy.corpus import Corpus
 from mupwd.proxy.corpus_errors import CorpusError
 from mupwd.proxy.metrics_log import read_metrics, series
@@ -51,6 +52,44 @@ def test_it_learns_and_says_so(finished):
     assert series(records, "eval/loss")[0] == [20, 40, 60]
     assert series(records, "eval/loss")[1][-1] == result["eval/loss"] < 3.2
     assert series(records, "train/tokens_per_second")[1][-1] > 0
+
+
+def test_sinks_are_given_what_the_log_is_and_their_troubles_change_nothing(
+    trainer, finished, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(metric_sinks, "PATIENCE_SECONDS", 0.1)
+    leave, seen = threading.Event(), []
+
+    def keeps(metrics, step):
+        seen.append({"step": step, **metrics})
+
+    def raises(metrics, step):
+        raise OSError("no route to host")
+
+    def hangs(metrics, step):
+        leave.wait()
+
+    try:
+        result = trainer.run(2**-5, 0.1, 0, tmp_path / "run", sinks=[hangs, raises, keeps])
+    finally:
+        leave.set()
+    records = read_metrics(tmp_path / "run")
+    assert seen == [{name: record[name] for name in record if name != "time"} for record in records]
+    assert deterministic(records) == deterministic(read_metrics(finished[0]))
+    assert deterministic([result]) == deterministic([finished[1]])
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(" records")[0] for line in told] == [f"notice: {len(seen)} of {len(seen)}"] * 2
+    assert trainer.run(2**-5, 0.1, 0, tmp_path / "run", sinks=[keeps]) == result
+    assert len(seen) == len(records)
+
+
+def test_sinks_need_no_directory_and_are_checked_before_anything_is_written(trainer, tmp_path):
+    seen = []
+    trainer.run(2**-5, 0.1, 0, sinks=[lambda metrics, step: seen.append(step)])
+    assert seen == list(range(5, 61, 5))
+    with pytest.raises(ValueError, match="a sink is an object with write_scalars"):
+        trainer.run(2**-5, 0.1, 0, tmp_path / "run", sinks=[None])
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_directory_holds_what_the_docs_say(finished):
