@@ -131,7 +131,7 @@ def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
     if args.parquet:
         files.append(directory / PARQUET_NAME)
         write_parquet(directory / PARQUET_NAME, ran.results, ran.failed)
-    files += _judged(prepared, ran, directory, console)
+    files += _judged(prepared, ran, directory, console, again(args))
     minutes = (time.monotonic() - start) / 60
     diverged = sum(math.isinf(result.loss) for result in ran.results)
     stopped = sum(result.trial.stop_at is not None and math.isfinite(result.loss) for result in ran.results)
@@ -181,7 +181,7 @@ def _cluster(args: argparse.Namespace) -> Cluster | None:
     return Cluster(RayWorkers(args.directory, resources, args.processes, args.retries, _notice), count)
 
 
-def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console) -> list[Path]:
+def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console, goes_on: str) -> list[Path]:
     """Prints and writes what the results say; returns the files."""
     if not ran.results:
         console.print("\nno verdict: no trial has a result")
@@ -211,7 +211,7 @@ def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console) -> 
         beyond = (
             "--extend goes beyond it" if prepared.sweep.optuna is None else "with wider ranges goes beyond it"
         )
-        console.print(f"An optimum lies at an edge: mupwd sweep {directory} {beyond}.")
+        console.print(f"An optimum lies at an edge: {goes_on} {beyond}.", highlight=False, soft_wrap=True)
     return files
 
 
