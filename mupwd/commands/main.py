@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from absl.flags import argparse_flags
 
-from mupwd.commands import check, demo, plan, sweep
+from mupwd.commands import check, demo, plan, report, sweep
 
 _DESCRIPTION = """\
 Learning rates and weight decays that hold across widths, for JAX and optax.
@@ -21,6 +21,7 @@ examples:
   mupwd plan --preset llama --base 256 --width 4096 --learning_rate 3e-3 --weight_decay 0.1
   mupwd check                    does a model keep what the rule promises?
   mupwd sweep runs/first         which learning rate and decay are best, and do they move with the width?
+  mupwd report runs/first        one page about it, to look at and to send
 
 'mupwd COMMAND --help' explains each command with examples."""
 
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for module in (demo, plan, check, sweep):
+    for module in (demo, plan, check, sweep, report):
         module.add_parser(commands)
     args = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     try:

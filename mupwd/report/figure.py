@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mupwd.report.curves import Panel, axis_names, loss_range, panels
+from mupwd.report.curves import Axis, Panel, axis_names, loss_range, panels
 from mupwd.transfer import RecipeScore
 
 if TYPE_CHECKING:
@@ -26,14 +26,28 @@ def write_figure(file: Path, scores: Mapping[str, RecipeScore], title: str, deca
       title: of the picture.
       decay: the trials' convention, "coupled" or "independent".
     """
+    draw_losses(file, panels(scores), loss_range(scores), axis_names(decay), title)
+
+
+def draw_losses(
+    file: Path, some: Sequence[Panel], limits: tuple[float, float], names: Mapping[Axis, str], title: str
+) -> None:
+    """Draws panels of loss curves, two in a row.
+
+    Args:
+      file: .png, .svg or .pdf.
+      some: over the learning rate and over the decay, for each recipe.
+      limits: of the losses.
+      names: of the axes.
+      title: of the picture.
+    """
     from matplotlib.figure import Figure
 
-    rows = len(scores)
+    rows = len(some) // 2
     figure = Figure(figsize=(10, 0.7 + 3.3 * rows), layout="constrained", dpi=150)
     axes = figure.subplots(rows, 2, squeeze=False, sharey=True)
-    low, high = loss_range(scores)
-    for index, panel in enumerate(panels(scores)):
-        _draw(axes[index // 2][index % 2], panel, axis_names(decay)[panel.axis], low, high)
+    for index, panel in enumerate(some):
+        _draw(axes[index // 2][index % 2], panel, names[panel.axis], *limits)
     figure.suptitle(title, fontsize=12)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mupwd.proxy.disk import write_atomic, written_aside
+from mupwd.report.collect import collect_directory
 from mupwd.report.figure import write_figure
 from mupwd.report.page import page
 from mupwd.report.setting import Setting
@@ -17,7 +18,7 @@ def write_report(directory: Path, scores: Mapping[str, RecipeScore], setting: Se
     """Writes summary.json, curves.png and index.html and returns their paths.
 
     Args:
-      directory: where to; it exists.
+      directory: of the trials, where to; it exists.
       scores: what `mupwd.transfer.scorecard` returns.
       setting: how the trials were run.
 
@@ -25,7 +26,9 @@ def write_report(directory: Path, scores: Mapping[str, RecipeScore], setting: Se
       OSError: a file could not be written; a full disk is said so.
     """
     files = [directory / name for name in ("index.html", "curves.png", "summary.json")]
-    write_atomic(files[0], page(scores, setting))
+    group = collect_directory(directory)
+    group.scores, group.setting = scores, setting
+    write_atomic(files[0], page([group]))
     title = f"{setting.model}, {setting.steps:,} steps of {setting.tokens:,} tokens"
     with written_aside(files[1]) as drawn:
         write_figure(drawn, scores, title, setting.decay)

@@ -2,11 +2,11 @@
 
 import html.parser
 import json
-import re
 
 import pytest
 from helpers.scores import make_scores, make_setting
 
+from mupwd.report.collect import Group
 from mupwd.report.curves import loss_range, panels
 from mupwd.report.page import page
 from mupwd.report.write import write_report
@@ -54,7 +54,7 @@ def test_writes_page_picture_and_numbers(tmp_path, scores):
 
 
 def test_the_page_loads_nothing_and_is_small(scores):
-    text = page(scores, make_setting(scores))
+    text = page([Group("sweep", scores=scores, setting=make_setting(scores))])
     assert len(text.encode()) < 2_500_000
     tags = parse(text).tags
     assert not [tag for tag, attrs in tags if tag in ("link", "img", "iframe", "object", "base")]
@@ -64,25 +64,15 @@ def test_the_page_loads_nothing_and_is_small(scores):
     assert policy["content"].startswith("default-src 'none'")
 
 
-def test_the_page_says_what_the_scores_say(scores):
-    found = parse(page(scores, make_setting(scores)))
-    text = re.sub(r"\s+", " ", "".join(found.text))
-    assert "best learning rate stays" in text
-    assert "best learning rate drifts" in text
-    assert "tuned at width 32: learning rate 2−5 = 0.0312" in text
-    assert len([tag for tag, attrs in found.tags if attrs.get("class") == "plot"]) == 4
-
-
 def test_hostile_names_are_text(scores):
     renamed = {HOSTILE: scores["stays"].__class__(**{**vars(scores["stays"]), "recipe": HOSTILE})}
     setting = make_setting(renamed, corpus=HOSTILE, command=HOSTILE, environment={HOSTILE: HOSTILE})
-    found = parse(page(renamed, setting))
+    found = parse(page([Group(HOSTILE, scores=renamed, setting=setting)]))
     assert len([tag for tag, _ in found.tags if tag == "script"]) == 3
     assert not [tag for tag, _ in found.tags if tag == "b"]
-    plots = [attrs for _, attrs in found.tags if attrs.get("class") == "plot"]
-    assert {attrs["data-recipe"] for attrs in plots} == {HOSTILE}
     data = json.loads(found.scripts[0])
-    assert data["panels"][0]["recipe"] == HOSTILE
+    assert data["loss"][0]["panels"][0]["recipe"] == HOSTILE
+    assert [HOSTILE, HOSTILE] in data["manifest"][0]["rows"]
 
 
 def test_the_curves_hold_every_width_and_mark_divergence(scores):

@@ -9,8 +9,9 @@ from helpers.scores import make_scores, make_setting
 from helpers.synthetic import observation
 from rich.console import Console
 
+from mupwd.report.collect import Group
 from mupwd.report.measures import print_measures
-from mupwd.report.page import page
+from mupwd.report.payload import payload
 from mupwd.report.terminal import print_scorecard
 from mupwd.report.words import (
     comparison,
@@ -44,8 +45,9 @@ def test_an_independent_decay_has_a_timescale_of_its_own_and_is_called_so(scores
     coupled, independent = (make_setting(scores, decay=kind) for kind in ("coupled", "independent"))
     assert f"1/(lr·wd) of a matrix: {1 / (rate * decay):,.0f} steps" in horizon_words(score, coupled)
     assert f"1/wd of a matrix: {1 / decay:,.0f} steps" in horizon_words(score, independent)
-    assert '"weight decay (coupled)"' in page(scores, coupled)
-    assert '"weight decay (independent)"' in page(scores, independent)
+    for setting, name in ((coupled, "weight decay (coupled)"), (independent, "weight decay (independent)")):
+        found = payload([Group("sweep", scores=scores, setting=setting)])
+        assert found["loss"][0]["axes"]["weight_decay"] == name
 
 
 def test_what_is_measured_besides_is_printed_whole_or_with_its_reason(scores):

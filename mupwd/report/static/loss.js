@@ -1,0 +1,114 @@
+// 2. Loss against learning rate and decay, one curve per width; maps of both; loss against step.
+function lossTraces(panel, [low, high]) {
+  const out = [];
+  for (const line of panel.lines) {
+    if (!isShown(line.width)) continue;
+    const gone = line.x.filter((_, i) => line.y[i] === null);
+    const name = widthName(line.width);
+    if (gone.length) out.push({
+      x: gone, y: gone.map(() => high), mode: "markers", cliponaxis: false,
+      marker: { color: colour(line.width), size: 10, symbol: "x-thin-open", line: { width: 2 } },
+      hovertemplate: name + ": diverged or stopped at %{x}<extra></extra>",
+    });
+    out.push({
+      x: line.x, y: line.y, mode: "lines+markers", name,
+      line: { color: colour(line.width), width: 2 },
+      marker: { color: colour(line.width), size: 8, opacity: 1, symbol: symbol(line.width) },
+      text: line.y.map((v, i) => (v === null ? "" : v.toFixed(4)) + " at " + power(line.x[i]) + ", " + line.seeds[i] + (line.seeds[i] === 1 ? " seed" : " seeds")),
+      hovertemplate: name + ": %{text}<extra></extra>",
+    });
+    if (line.optimum) {
+      const [x, start, end, loss] = line.optimum;
+      out.push({
+        x: [x], y: [loss - 0.035 * (high - low)], mode: "markers",
+        marker: { color: colour(line.width), size: 12, symbol: "line-ns-open", line: { width: 2 } },
+        error_x: { type: "data", symmetric: false, array: [end - x], arrayminus: [x - start], color: colour(line.width), thickness: 2, width: 4 },
+        hovertemplate: name + ": optimum " + power(x) + " [" + start.toFixed(2) + ", " + end.toFixed(2) + "]<extra></extra>",
+      });
+    }
+  }
+  return out;
+}
+
+function lossLayout(panel, group) {
+  const [low, high] = group.range, all = panel.lines.flatMap((line) => line.x);
+  const ticks = [...new Set(all.map(Math.round))];
+  const held = panel.axis === "learning_rate" ? "the tuned decay" : "each width's best learning rate";
+  return {
+    title: { text: "loss against " + group.axes[panel.axis] + under("at " + held) },
+    xaxis: { tickvals: ticks, ticktext: ticks.map(power), range: [Math.min(...all) - 0.3, Math.max(...all) + 0.3], title: { text: group.axes[panel.axis] + " at width " + group.base, standoff: 6 } },
+    yaxis: { title: { text: "loss (nats/token)", standoff: 6 }, range: [low - 0.06 * (high - low), high + 0.02 * (high - low)] },
+    shapes: [{ type: "line", x0: panel.tuned, x1: panel.tuned, yref: "paper", y0: 0, y1: 1, line: { dash: "dash", width: 1.5, color: css("--soft") } }],
+    annotations: [{ x: panel.tuned, yref: "paper", y: 1, yanchor: "bottom", text: "tuned", showarrow: false, font: { size: 11, color: css("--soft") } }],
+  };
+}
+
+function heatmap(one, span) {
+  const base = Math.min(...one.losses.flat().filter((loss) => typeof loss === "number"));
+  const name = (value) => (value > 0 ? power(Math.log2(value)) : "0");
+  const z = one.losses.map((cells) => cells.map((loss) => (loss === null ? null : loss === "x" ? span : Math.min(loss - base, span))));
+  const at = (pair) => [one.rates.indexOf(pair[0]), one.decays.indexOf(pair[1])];
+  const point = (pair, symbol, word) => {
+    const [x, y] = at(pair);
+    return x < 0 || y < 0 ? [] : [{ x: [x], y: [y], mode: "markers", marker: { symbol, size: 22, color: css("--text"), line: { width: 2 } }, hovertemplate: word + "<extra></extra>" }];
+  };
+  const size = Math.max(one.rates.length, 1);
+  return {
+    traces: [{
+      type: "heatmap", z, xgap: 1, ygap: 1, zmin: 0, zmax: span, colorscale: "Cividis", reversescale: theme() === "light", showscale: true,
+      colorbar: { thickness: 8, outlinewidth: 0, title: { text: "above<br>best", font: { size: 11 } } },
+      text: one.losses.map((cells) => cells.map((loss) => (loss === null ? "" : loss === "x" ? "×" : loss.toFixed(size > 8 ? 1 : 2)))),
+      texttemplate: "%{text}", textfont: { size: size > 8 ? 9 : 11 },
+      hovertext: one.losses.map((cells, y) => cells.map((loss, x) => (loss === null ? "not run" : loss === "x" ? "diverged or stopped" : loss.toFixed(4)) + " at learning rate " + name(one.rates[x]) + ", decay " + name(one.decays[y]))),
+      hoverinfo: "text", hoverongaps: false,
+    }, ...point(one.tuned, "circle-open", "tuned"), ...point(one.best, "square-open", "best here")],
+    layout: {
+      title: { text: widthName(one.width) + under("○ tuned, □ best here") },
+      xaxis: { tickvals: one.rates.map((_, i) => i), ticktext: one.rates.map(name), showgrid: false, title: { text: "learning rate", standoff: 4 } },
+      yaxis: { tickvals: one.decays.map((_, i) => i), ticktext: one.decays.map(name), showgrid: false, title: { text: "weight decay", standoff: 4 } },
+    },
+  };
+}
+
+function stepPlot(recipe) {
+  const traces = [], values = [];
+  for (const run of runsOf(recipe, chosenPair(recipe))) for (const [number, name, steps, values_] of data.curves) {
+    if (number !== run.number) continue;
+    const all = series(values_);
+    values.push(...all.filter(Number.isFinite));
+    traces.push(...lines(run, series(steps), all, { dash: name === "eval/loss" ? "dot" : "solid" }));
+  }
+  return { traces, layout: {
+    title: { text: "loss against step" + under(pairTitle(chosenPair(recipe)) + "; dotted: held out") },
+    xaxis: { title: { text: "step", standoff: 6 } }, yaxis: { title: { text: "loss (nats/token)", standoff: 6 } },
+  } };
+}
+
+panels.push({
+  id: "loss",
+  title: "Loss against learning rate and weight decay",
+  note: "Each curve has its minimum where its width wants it; the dashed line is what was tuned. Bars below the curves are 95% intervals of the optima. A × at the upper end of the frame is a run that diverged or was stopped early.",
+  build() {
+    const found = [], seen = new Set();
+    for (const group of data.loss) {
+      for (const recipe of new Set(group.panels.map((one) => one.recipe))) {
+        if (!hasRecipe(recipe)) continue;
+        seen.add(recipe);
+        const verdict = data.verdicts.find((one) => one.label === recipe);
+        const heat = group.heat.filter((one) => one.recipe === recipe && isShown(one.width));
+        found.push(h("h3", { class: "clip" }, recipe), h("div", { class: "plots", "data-recipe": recipe },
+          group.panels.filter((one) => one.recipe === recipe).map((one) =>
+            plot("loss-" + one.axis, () => ({ traces: lossTraces(one, group.range), layout: lossLayout(one, group) })))));
+        if (heat.length) found.push(h("div", { class: "plots small" }, heat.map((one) => plot("heat", () => heatmap(one, group.range[1] - group.range[0])))));
+        if (verdict?.rows) found.push(table(["width", "best learning rate", "best weight decay", "best pair that ran", "its loss ± noise"],
+          verdict.rows.filter((cells) => isShown(Number(cells[0]))).map((cells) => row(cells.map((cell) => h("span", {}, rich(cell)))))));
+        if (hasCurves(recipe)) found.push(h("div", { class: "plots" }, plot("steps", () => stepPlot(recipe))));
+      }
+    }
+    for (const recipe of shownRecipes()) if (!seen.has(recipe) && hasCurves(recipe))
+      found.push(h("h3", { class: "clip" }, recipe), h("div", { class: "plots" }, plot("steps", () => stepPlot(recipe))));
+    return found.length ? found : [note("No losses in these directories.")];
+  },
+});
+
+const hasCurves = (recipe) => data.curves.some(([number]) => data.runs[number].recipe === recipe);
