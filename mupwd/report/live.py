@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib.resources
+import re
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -33,6 +34,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+_POLICY = re.compile(r'(<meta http-equiv="Content-Security-Policy" content="[^"]*)(")')
 _NOTE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>mupwd report</title>
 <meta name="color-scheme" content="light dark"></head>
 <body><pre style="white-space: pre-wrap">{}</pre></body></html>
@@ -49,7 +51,6 @@ def application(directories: Sequence[Path], make_page: Make, make_data: Make) -
     """
     changes = Changes(directories)
     pages, payloads = _Made(make_page, directories, changes), _Made(make_data, directories, changes)
-    script = (importlib.resources.files("mupwd.report") / "static" / "live.js").read_text(encoding="utf-8")
 
     # Not coroutines: these run in a thread each, and events go on meanwhile.
     def page(_: Request) -> Response:
@@ -66,9 +67,6 @@ def application(directories: Sequence[Path], make_page: Make, make_data: Make) -
         except Exception as error:
             return _respond(_words(error), "text/plain", 503)
 
-    def live(_: Request) -> Response:
-        return _respond(script, "text/javascript")
-
     async def events(_: Request) -> Response:
         ending = anyio.Event()  # so that a stream ends before it is cancelled
         return EventSourceResponse(
@@ -79,7 +77,7 @@ def application(directories: Sequence[Path], make_page: Make, make_data: Make) -
         )
 
     return Starlette(
-        routes=[Route("/", page), Route("/data", data), Route("/live.js", live), Route("/events", events)],
+        routes=[Route("/", page), Route("/data", data), Route("/events", events)],
         # The name of another site that was made to resolve to this machine is not one of these.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS, www_redirect=False)],
     )
@@ -122,8 +120,11 @@ async def _versions(changes: Changes, ending: anyio.Event) -> AsyncIterator[Serv
 
 def _live(page: str, version: int) -> str:
     """The page with the script that keeps it up to date."""
+    code = (importlib.resources.files("mupwd.report") / "static" / "live.js").read_text(encoding="utf-8")
+    script = f'<script data-version="{version}">{code}</script>'
+    # A page that opens from disk may forbid itself every connection; here it has this server.
+    page = _POLICY.sub(r"\1; connect-src 'self'\2", page, count=1)
     before, end, after = page.rpartition("</body>")
-    script = f'<script src="live.js" data-version="{version}"></script>'
     return f"{before}{script}{end}{after}" if end else f"{page}{script}"
 
 

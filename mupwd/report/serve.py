@@ -23,8 +23,8 @@ def serve(
 ) -> None:
     """Serves a page about runs at http://127.0.0.1:PORT/, live, until Ctrl-C.
 
-    The page is what `make_page` returns, with one script added, which needs `script-src 'self'` and `connect-src
-    'self'` where the page has a policy of its own. When the runs' files change, the script calls the page's
+    The page is what `make_page` returns, with one inline script added, and with `connect-src 'self'` added to a
+    content security policy that stands in its `<meta>`. When the runs' files change, the script calls the page's
     `window.mupwdUpdate(payload)`, which may be async, with the parsed JSON of `make_data`. A page without that function
     is loaded again; its URL stays, with the fragment. Errors of the two functions are shown in place of the page, as
     text, until files change.

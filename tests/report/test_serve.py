@@ -20,11 +20,21 @@ from mupwd.report.changes import fingerprint
 from mupwd.report.serve import serve
 
 # Shows the last step of each run, and counts how often it was asked; one directory makes it fail.
-SCRIPT = """
+SCRIPT = r'''
 import json, sys
 from mupwd.proxy.metrics_log import read_metrics
 from mupwd.report.serve import serve
 
+POLICY = "default-src 'none'; script-src 'unsafe-inline'"
+PAGE = (
+    f'<html><head><meta http-equiv="Content-Security-Policy" content="{POLICY}"></head>'
+    "<body><p>made {made}: {steps}</p>{hook}</body></html>"
+)
+HOOK = """<script>
+async function mupwdUpdate(payload) {
+  document.querySelector("p").textContent = "updated: " + JSON.stringify(payload.steps);
+}
+</script>"""
 made = 0
 
 def steps(directories):
@@ -35,13 +45,13 @@ def make_page(directories):
     made += 1
     if any(path.name == "broken" for path in directories):
         1 / 0
-    return f"<html><body><p>made {made}: {json.dumps(steps(directories))}</p></body></html>"
+    return PAGE.format(made=made, steps=json.dumps(steps(directories)), hook=HOOK if sys.argv[2].endswith("hook") else "")
 
 def make_data(directories):
     return json.dumps({"steps": steps(directories)})
 
 serve(sys.argv[2:], make_page, make_data, port=int(sys.argv[1]))
-"""
+'''
 
 
 class Server:
@@ -120,21 +130,18 @@ def served(tmp_path_factory):
 def test_the_page_has_one_more_script_and_is_made_once(served):
     _, server = served
     status, headers, text = server.get()
-    version = int(re.search(r'data-version="(\d+)"', text)[1])
-    script = f'<script src="live.js" data-version="{version}"></script>'
-    assert (status, text) == (
-        200,
-        f'<html><body><p>made 1: {{"run": [1, 2]}}</p>{script}</body></html>',
-    )
+    version = int(re.search(r'<script data-version="(\d+)">', text)[1])
+    page, script, rest = re.fullmatch(r"(.*)(<script data-version=.*</script>)(.*)", text, re.DOTALL).groups()
+    policy = "default-src 'none'; script-src 'unsafe-inline'; connect-src 'self'"
+    head = f'<html><head><meta http-equiv="Content-Security-Policy" content="{policy}"></head>'
+    assert (status, page, rest) == (200, f'{head}<body><p>made 1: {{"run": [1, 2]}}</p>', "</body></html>")
+    assert "window.mupwdUpdate" in script
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     assert headers["Cache-Control"] == "no-store"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert server.get()[2] == text
     with server.events() as versions:
         assert next(versions) == version
-    status, headers, text = server.get("live.js")
-    assert (status, headers["Content-Type"]) == (200, "text/javascript; charset=utf-8")
-    assert "window.mupwdUpdate" in text
 
 
 def test_data_and_nothing_else(served):
@@ -146,7 +153,7 @@ def test_data_and_nothing_else(served):
         assert server.get(path)[0] == 404
 
 
-@pytest.mark.parametrize("path", ["", "data", "events", "live.js"])
+@pytest.mark.parametrize("path", ["", "data", "events"])
 def test_other_names_of_this_machine_are_refused(served, path):
     _, server = served
     for host in ("example.com", f"example.com:{server.port}", "127.0.0.1.example.com", "", "0.0.0.0"):
@@ -192,7 +199,7 @@ def test_directories_that_come_later_are_waited_for(tmp_path, start):
         status, _, text = server.get()
         assert status == 503
         assert f"Waiting for {tmp_path / 'one'}, {tmp_path / 'two'}: not there yet." in text
-        assert f'<script src="live.js" data-version="{version}">' in text
+        assert f'<script data-version="{version}">' in text
         assert server.get("data")[0] == 503
         write(tmp_path / "two", 7)
         assert next(versions) != version
@@ -227,6 +234,44 @@ def test_errors_are_shown_as_text_and_go_away(tmp_path, start):
     assert server.get()[0] == server.get("data")[0] == 200
     (tmp_path / "broken").mkdir()
     assert "ZeroDivisionError" in start(tmp_path / "broken").get()[2]
+
+
+def test_a_browser_follows_the_run_without_loading_the_page_again(tmp_path, start, browser):
+    run = tmp_path / "hook"
+    write(run, 1)
+    server = start(run)
+    page, complaints = browser.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(server.url + "#width=64")
+    page.evaluate("window.mine = true")
+    assert page.text_content("p") == 'made 1: {"hook": [1]}'
+    for steps in ((2,), (3, 4)):
+        write(run, *steps)
+        told = ",".join(map(str, range(1, steps[-1] + 1)))
+        page.get_by_text(f'updated: {{"hook":[{told}]}}').wait_for()
+    assert page.evaluate("window.mine") is True
+    assert complaints == []
+    # What is wrong is shown, and goes away.
+    with open(run / FILE_NAME, "a") as log:
+        log.write("garbage\n")
+    page.get_by_text("metrics.jsonl:5: not a record").wait_for()
+    (run / FILE_NAME).write_text('{"step": 5}\n')
+    page.get_by_text("[5]").wait_for()
+    assert page.url == server.url + "#width=64"
+    page.close()
+
+
+def test_a_browser_loads_a_page_without_the_hook_again(tmp_path, start, browser):
+    server = start(tmp_path / "run")
+    page = browser.new_page()
+    page.goto(server.url)
+    assert page.text_content("body").startswith("Waiting for")
+    write(tmp_path / "run", 1)
+    page.get_by_text("[1]").wait_for()
+    write(tmp_path / "run", 2)
+    page.get_by_text("[1, 2]").wait_for()
+    page.close()
 
 
 def test_ctrl_c_ends_it_while_a_browser_listens(tmp_path, start):
