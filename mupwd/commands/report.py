@@ -29,6 +29,7 @@ examples:
   mupwd report runs/first --out report.html               a sweep
   mupwd report runs/a runs/b runs/check                   two runs and a check on one page
   mupwd report runs/first --figures figures               the panels as pictures as well
+  mupwd report runs/first --serve                         live, next to a sweep that runs; Ctrl-C ends it
 """
 
 
@@ -44,32 +45,50 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("directories", type=Path, nargs="+", metavar="RUN", help="directories; see below")
-    parser.add_argument(
-        "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
-    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html")
     parser.add_argument(
         "--figures", type=Path, metavar="DIR", help="the panels as PNG and SVG, for papers, as well"
+    )
+    parser.add_argument(
+        "--serve",
+        action="store_true",
+        help="instead of a file: the page on this machine only, up to date while runs write (extra mupwd[serve])",
+    )
+    parser.add_argument(
+        "--port", type=int, metavar="N", help="of --serve (default: 8642; 0: any that is free)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Reads the directories and writes the page."""
     need("mupwd report", "flax", "matplotlib", "scipy")
+    for flag, given in (("--out", args.out), ("--figures", args.figures)):
+        if args.serve and given is not None:
+            raise ValueError(f"{flag} writes files and --serve none; give one of them")
+    if args.port is not None and not args.serve:
+        raise ValueError("--port is of --serve: give that as well")
+    if args.serve:
+        from mupwd.report.page import report_data, report_page
+        from mupwd.report.serve import PORT, serve
+
+        serve(args.directories, report_page, report_data, port=PORT if args.port is None else args.port)
+        return 0
     from mupwd.proxy.disk import write_atomic
     from mupwd.report.collect import collect
     from mupwd.report.figures import write_figures
     from mupwd.report.page import page_of
     from mupwd.report.payload import payload
 
+    out = args.out or Path("report.html")
     found = payload(collect(args.directories))
     text = page_of(found)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(args.out, text)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, text)
     for one in found["verdicts"]:
         print(f"{one['label']}: {one['word']}")
     for note in found["notes"]:
         print(f"note: {note}")
-    print(f"{len(found['runs'])} runs; written: {args.out} ({len(text.encode()) / 1e6:.1f} MB)")
+    print(f"{len(found['runs'])} runs; written: {out} ({len(text.encode()) / 1e6:.1f} MB)")
     if args.figures is not None:
         for file in write_figures(args.figures, found):
             print(f"  {file}")

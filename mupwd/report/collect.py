@@ -116,7 +116,7 @@ def collect(directories: Iterable[Path]) -> list[Group]:
             raise FileNotFoundError(f"{directory} is no directory; give those of runs, sweeps or checks")
         if not _is_run(directory):
             group = collect_directory(directory)
-            if not group.runs and not group.checks:
+            if not group.runs and not group.checks and not (directory / "trials").is_dir():
                 raise ValueError(
                     f"{directory} holds no run (no {LOG_NAME}), no sweep (no trials/) and no check "
                     f"({', '.join(f'{name}.json' for name in CHECKS)}); give directories that do"

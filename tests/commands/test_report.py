@@ -1,7 +1,14 @@
 """`mupwd report`, as it is called."""
 
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
 import pytest
-from helpers.logs import write_sweep
+from helpers.logs import write_run, write_sweep
 
 from mupwd.commands.main import main
 
@@ -36,3 +43,40 @@ def test_draws_figures_of_the_panels(tmp_path, capsys):
     }
     assert all(file.read_bytes()[:4] == b"\x89PNG" for file in figures.glob("*.png"))
     assert str(figures / "loss.svg") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--serve", "--out", "a.html"), "--out writes files and --serve none"),
+        (("--serve", "--figures", "a"), "--figures writes files and --serve none"),
+        (("--port", "0"), "--port is of --serve"),
+    ],
+)
+def test_refuses_flags_that_do_not_go_together(tmp_path, capsys, flags, message):
+    assert main(["report", str(tmp_path), *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_serves_the_page_and_its_data_while_a_sweep_runs(tmp_path):
+    (tmp_path / "trials").mkdir()
+    command = [sys.executable, "-m", "mupwd.commands.main", "report", str(tmp_path), "--serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().split()[1]
+            with urllib.request.urlopen(f"{address}data", timeout=60) as answer:
+                assert json.load(answer)["runs"] == []
+            write_run(tmp_path / "trials" / "abc", 32)
+            deadline = time.monotonic() + 60
+            found: dict = {"runs": []}
+            while not found["runs"] and time.monotonic() < deadline:
+                time.sleep(0.2)
+                with urllib.request.urlopen(f"{address}data", timeout=60) as answer:
+                    found = json.load(answer)
+            assert [run["status"] for run in found["runs"]] == ["running"]
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                assert "mupwdUpdate" in answer.read().decode()
+        finally:
+            server.send_signal(signal.SIGINT)
+    assert server.returncode == 0
