@@ -45,7 +45,8 @@ def make_page(directories):
     made += 1
     if any(path.name == "broken" for path in directories):
         1 / 0
-    return PAGE.format(made=made, steps=json.dumps(steps(directories)), hook=HOOK if sys.argv[2].endswith("hook") else "")
+    hook = HOOK if sys.argv[2].endswith("hook") else ""
+    return PAGE.format(made=made, steps=json.dumps(steps(directories)), hook=hook)
 
 def make_data(directories):
     return json.dumps({"steps": steps(directories)})
