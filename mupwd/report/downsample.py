@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 
@@ -26,16 +24,17 @@ def downsample(steps: np.ndarray, values: np.ndarray, limit: int) -> tuple[np.nd
     count = len(steps)
     if count <= limit:
         return steps, values
-    keep = {0, count - 1}
-    edges = np.linspace(0, count, max(limit // 2, 1) + 1).astype(int)
-    finite = np.isfinite(values)
-    for low, high in itertools.pairwise(edges):
-        good = finite[low:high]
-        if good.any():
-            stretch = values[low:high]
-            keep.add(int(low + np.where(good, stretch, np.inf).argmin()))
-            keep.add(int(low + np.where(good, stretch, -np.inf).argmax()))
-        if not good.all():
-            keep.add(int(low + (~good).argmax()))
-    at = np.array(sorted(keep))
+    size = -(-count // max(limit // 2, 1))
+    starts = np.arange(0, count, size)
+    # Filled up to whole stretches with what is neither the lowest nor the highest.
+    padded = np.full(len(starts) * size, np.nan)
+    padded[:count] = values
+    stretches = padded.reshape(-1, size)
+    good = np.isfinite(stretches)
+    some = good.any(axis=1)
+    lowest = np.where(good, stretches, np.inf).argmin(axis=1) + starts
+    highest = np.where(good, stretches, -np.inf).argmax(axis=1) + starts
+    gone = np.flatnonzero(~np.isfinite(values))
+    first_gone = gone[np.unique(gone // size, return_index=True)[1]]
+    at = np.unique(np.concatenate([[0, count - 1], lowest[some], highest[some], first_gone])).astype(int)
     return steps[at], values[at]

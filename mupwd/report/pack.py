@@ -49,7 +49,7 @@ class Packer:
         """Returns all that was added as JSON types."""
         words = np.concatenate([*self._parts, np.zeros(0, np.uint32)]).astype("<u4")
         planes = words.view(np.uint8).reshape(-1, 4).T
-        text = base64.b64encode(zlib.compress(np.ascontiguousarray(planes).tobytes(), 9)).decode()
+        text = base64.b64encode(zlib.compress(np.ascontiguousarray(planes).tobytes(), 6)).decode()
         return {"count": len(words), "planes": text}
 
 

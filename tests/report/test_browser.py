@@ -177,3 +177,13 @@ def test_a_run_of_one_point_and_an_empty_one(opened, tmp_path):
         "it takes", "It takes"
     )
     assert opened.quiet(), opened.complaints
+
+
+def test_on_paper_every_plot_is_there_and_the_page_is_light(opened, file):
+    opened.go(file, "#theme=dark")
+    opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert opened.page.evaluate("[...document.querySelectorAll('.plot')].every((plot) => plot.data)")
+    assert opened.page.evaluate("document.documentElement.dataset.theme") == "light"
+    opened.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert opened.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert opened.quiet(), opened.complaints
