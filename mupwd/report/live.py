@@ -67,6 +67,9 @@ def application(directories: Sequence[Path], make_page: Make, make_data: Make) -
         except Exception as error:
             return _respond(_words(error), "text/plain", 503)
 
+    def icon(_: Request) -> Response:
+        return Response(status_code=204)  # browsers ask, and complain where nothing answers
+
     async def events(_: Request) -> Response:
         ending = anyio.Event()  # so that a stream ends before it is cancelled
         return EventSourceResponse(
@@ -77,7 +80,12 @@ def application(directories: Sequence[Path], make_page: Make, make_data: Make) -
         )
 
     return Starlette(
-        routes=[Route("/", page), Route("/data", data), Route("/events", events)],
+        routes=[
+            Route("/", page),
+            Route("/data", data),
+            Route("/events", events),
+            Route("/favicon.ico", icon),
+        ],
         # The name of another site that was made to resolve to this machine is not one of these.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS, www_redirect=False)],
     )

@@ -152,6 +152,7 @@ def test_data_and_nothing_else(served):
     assert json.loads(text) == {"steps": {"run": [1, 2]}}
     for path in (FILE_NAME, f"../{directory.name}/{FILE_NAME}", "static/live.js", "docs", "openapi.json"):
         assert server.get(path)[0] == 404
+    assert server.get("favicon.ico")[0] == 204
 
 
 @pytest.mark.parametrize("path", ["", "data", "events"])
