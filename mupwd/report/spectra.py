@@ -46,6 +46,7 @@ def panels(runs: list[tuple[int, Run]], packer: Packer) -> dict[str, Any]:
         if not layers:
             continue
         for (what, layer), quantities in layers.items():
+            quantities |= _derived(run, layer, quantities)
             kinds[what][kind_of(layer)].add(layer)
             for quantity, series in _drawn(quantities):
                 found[layer][quantity].append((number, series))
@@ -126,6 +127,26 @@ def _drawn(quantities: dict[str, Series]) -> Iterator[tuple[str, Series]]:
         and np.nanmax(np.where(np.isfinite(error[1]), error[1], 0.0), initial=0.0) > _VISIBLE
     ):
         yield "err_1", error
+
+
+def _derived(run: Run, layer: str, quantities: dict[str, Series]) -> dict[str, Series]:
+    """The geometry that follows from the Frobenius norm, the plan and the schedule, where the log lacks it."""
+    found: dict[str, Series] = {}
+    size, fro, rate = _size(run, layer), quantities.get("fro"), run.log.series.get("train/learning_rate")
+    if fro is None or size is None or run.plan is None:
+        return found
+    if "weight_rms" not in quantities:
+        found["weight_rms"] = (fro[0], fro[1] / math.sqrt(size[0] * size[1]))
+    # An independent decay does not follow the schedule's learning rate.
+    coupled = run.hyperparameters.get("decay", "coupled") == "coupled"
+    if "decay_timescale" not in quantities and rate is not None and coupled:
+        copy = _COPY.fullmatch(layer)
+        own = run.plan[copy[1] if copy else layer]
+        per_step = rate[1] * own.lr * run.weight_decay * own.wd
+        shown = per_step > 0
+        if shown.any():
+            found["decay_timescale"] = (rate[0][shown], 1 / per_step[shown])
+    return found
 
 
 def _add_kinds(

@@ -286,6 +286,8 @@ def _next(
             found.append(f"{what}: run three values or more at every width")
         elif drift.verdict == "undecided" and drift.advice:
             found.append(f"{what}: {drift.advice}")
+    if any("extend" in one for one in found):
+        found.append("mupwd sweep DIR --extend runs the grid beyond its edges")
     return found
 
 

@@ -110,14 +110,15 @@ def _of_check(checked: Mapping[str, Any], runs: Sequence[Run]) -> tuple[Key, lis
 
 def _note(line: SteadyLine) -> str:
     if line.verdict == "too short" and line.steps:
-        steps = ", ".join(f"{count:,} at width {width}" for width, count in line.steps.items())
-        return f"too short to judge: it takes {steps} steps"
+        fewest, most = min(line.steps.values()), max(line.steps.values())
+        span = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}, by width,"
+        return f"takes {span} steps"
     if line.verdict == "undecided":
         more = []
         if line.more_seeds:
-            more.append(f"{line.more_seeds} more seeds")
+            more.append(f"{line.more_seeds} more seed{'s'[: line.more_seeds != 1]}")
         if line.more_widths:
-            more.append(f"{line.more_widths} more widths")
+            more.append(f"{line.more_widths} more width{'s'[: line.more_widths != 1]}")
         return "; ".join([*filter(None, [line.note]), *([f"decided by {' or '.join(more)}"] if more else [])])
     return line.note
 

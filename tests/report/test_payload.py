@@ -8,6 +8,7 @@ from helpers.logs import PATHS, WIDTHS, observations, write_run, write_sweep
 
 from mupwd.report.collect import Group, Run, collect
 from mupwd.report.logs import Log
+from mupwd.report.pack import unpack
 from mupwd.report.page import page_of, report_data, report_page
 from mupwd.report.payload import payload
 
@@ -59,6 +60,26 @@ def test_layers_of_a_kind_have_a_mean_and_their_own_series(found):
     number = found["spectra"]["traces"][up["name"]]["sigma_1"][0][0]
     assert found["spectra"]["factors"][str(number)][up["name"]] == pytest.approx(0.5)
     assert all(entry[4] is not None for entry in found["spectra"]["shapes"][PATHS[0]])
+
+
+def test_the_size_of_weights_and_the_decay_timescale_follow_where_the_log_lacks_them(tmp_path):
+    write_run(tmp_path / "run", 64)
+    (group,) = collect([tmp_path / "run"])
+    (run,) = group.runs
+    run.log.series["train/learning_rate"] = (np.array([0, 10]), np.array([0.0, 2**-5]))
+    for path in PATHS:
+        del run.log.series[f"update/{path}/weight_rms"]
+    found = payload([group])
+    numbers = unpack(found["numbers"])
+
+    def last(quantity):
+        ((_, _, (start, count)),) = found["spectra"]["traces"][PATHS[0]][quantity]
+        return numbers[start + count - 1]
+
+    fro = run.log.series[f"spectral/{PATHS[0]}/fro"][1][-1]
+    assert last("weight_rms") == pytest.approx(fro / (64 * 256) ** 0.5, rel=1e-3)
+    plan = run.plan[PATHS[0]]
+    assert last("decay_timescale") == pytest.approx(1 / (2**-5 * plan.lr * 0.25 * plan.wd), rel=1e-3)
 
 
 def test_two_directories_with_the_same_recipe_are_told_apart(sweep):

@@ -39,7 +39,7 @@ function lossLayout(panel, group) {
     xaxis: { tickvals: ticks, ticktext: ticks.map(power), range: [Math.min(...all) - 0.3, Math.max(...all) + 0.3], title: { text: group.axes[panel.axis] + " at width " + group.base, standoff: 6 } },
     yaxis: { title: { text: "loss (nats/token)", standoff: 6 }, range: [low - 0.06 * (high - low), high + 0.02 * (high - low)] },
     shapes: [{ type: "line", x0: panel.tuned, x1: panel.tuned, yref: "paper", y0: 0, y1: 1, line: { dash: "dash", width: 1.5, color: css("--soft") } }],
-    annotations: [{ x: panel.tuned, yref: "paper", y: 1, yanchor: "bottom", text: "tuned", showarrow: false, font: { size: 11, color: css("--soft") } }],
+    annotations: [{ x: panel.tuned, yref: "paper", y: 1, yanchor: "top", xanchor: "left", xshift: 2, text: "tuned", showarrow: false, font: { size: 11, color: css("--soft") } }],
   };
 }
 

@@ -14,6 +14,15 @@ function scaleControl() {
   return h("div", { class: "controls", role: "group", "aria-label": "scale" }, button("", "theory-normalised"), button("raw", "raw"));
 }
 
+// The geometric mean over runs at the steps of the first one that all have.
+function together(some) {
+  if (some.length < 2) return some[0];
+  const [run, steps, , scale] = some[0];
+  const known = some.map(([, at, values]) => new Map(Array.from(at, (step, i) => [step, values[i]])));
+  const kept = Array.from(steps).filter((step) => known.every((one) => one.get(step) > 0));
+  return [{ ...run, number: run.number }, kept, kept.map((step) => Math.exp(known.reduce((sum, one) => sum + Math.log(one.get(step)), 0) / known.length)), scale];
+}
+
 function sigmaPlot(recipe, layer) {
   const gain = isGain(layer), pair = chosenPair(recipe), traces = [], theory = new Map();
   const errors = new Map(traceOf(layer, "err_1").map(([number, steps, values]) => [number, [series(steps), series(values)]]));
@@ -23,7 +32,7 @@ function sigmaPlot(recipe, layer) {
     const run = { ...data.runs[number], number };
     const scale = gain ? 1 : factorOf(number, layer);
     if (run.recipe !== recipe || run.pair !== pair || scale === null) continue;
-    if (run.width === base && !theory.has(base)) theory.set(base, [run, series(steps), series(values), scale]);
+    if (run.width === base) theory.set(number, [run, series(steps), series(values), scale]);
     if (!numbers.has(number)) continue;
     const found = lines(run, series(steps), series(values), {}, scale);
     const error = errors.get(number);
@@ -33,8 +42,8 @@ function sigmaPlot(recipe, layer) {
     }
     traces.push(...found);
   }
-  // What the rule promises: the narrowest width's curve, at every width.
-  for (const [run, steps, values, scale] of theory.values()) {
+  // What the rule promises: the narrowest width's curve, its seeds together, at every width.
+  for (const [run, steps, values, scale] of [together([...theory.values()])].filter(Boolean)) {
     const own = (data.spectra.factors[run.number] || {})[layer];
     const targets = state.scale === "raw" && own && !gain
       ? [...new Map([...numbers.values()].map((one) => [one.width, one])).values()].map((one) => [one, (data.spectra.factors[one.number] || {})[layer]]).filter((one) => one[1])
@@ -47,7 +56,7 @@ function sigmaPlot(recipe, layer) {
   }
   const name = gain ? "gain" : sigmaName(layer);
   return { traces, layout: {
-    title: { text: name + " of " + plain(layer) + under(pairTitle(pair) + "; dashed: theory") },
+    title: { text: (gain ? "gain of " : "") + plain(layer) + under(pairTitle(pair) + "; dashed: theory") },
     xaxis: { title: { text: "step", standoff: 6 } }, yaxis: { title: { text: name, standoff: 6 }, type: "log", dtick: undefined, nticks: 6 },
   } };
 }
@@ -79,7 +88,7 @@ function shapePlot(recipe, layer) {
     if (edges) lines_.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: series(edges)[index] * scale, y1: series(edges)[index] * scale, line: { color: colour(run.width), width: 1, dash: "dash" } });
   }
   return { traces, layout: {
-    title: { text: "spectrum of " + plain(layer) + (at === null ? "" : " at step " + at) + under("dashed: Marchenko–Pastur edge of independent entries of this size") },
+    title: { text: plain(layer) + (at === null ? "" : ", step " + at) + under("dashed: Marchenko–Pastur edge") },
     xaxis: { title: { text: "rank of the singular value", standoff: 6 }, dtick: 1 },
     yaxis: { title: { text: sigmaName(layer).replace("₁", ""), standoff: 6 }, type: "log", nticks: 6 },
     shapes: lines_.filter((one) => one.y0 > 0),
@@ -90,7 +99,7 @@ function shapePanel() {
   return {
     id: "shapes",
     title: "Shapes of spectra",
-    note: "The largest singular values at one step, all widths over each other. Values above the edge are structure that training put there.",
+    note: "The largest singular values at one step, all widths over each other. The edge is where those of independent entries of the same size end: what lies above it is structure.",
     build() {
       const layer = chosenLayer(), one = data.spectra.layers.find((some) => some.name === layer);
       const member = (data.spectra.shapes[layer] ? layer : one?.members.find((name) => data.spectra.shapes[name])) || Object.keys(data.spectra.shapes)[0];

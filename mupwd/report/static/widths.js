@@ -46,7 +46,7 @@ function widthPlot(line) {
   }
   const name = line.quantity === "gain" ? "gain" : "σ₁ · √(fan_in / fan_out)";
   return { traces, layout: {
-    title: { text: name + " of " + plain(line.name) + under(raised("line: m^" + fixed(line.slope)) + (line.interval ? " " + between(line.interval) : "") + "; dashed: theory, with what is tolerated") },
+    title: { text: (line.quantity === "gain" ? "gain of " : "") + plain(line.name) + under(raised("line: m^" + fixed(line.slope)) + (line.interval ? " " + between(line.interval) : "") + "; dashed: theory") },
     xaxis: { type: "log", title: { text: "width", standoff: 6 }, tickvals: widths, ticktext: widths.map(String) },
     yaxis: { type: "log", title: { text: name, standoff: 6 }, nticks: 6 },
   } };
