@@ -139,7 +139,7 @@ function framed(layout) {
     font: { color: css("--text"), size: innerWidth >= 2200 ? 16 : 12, family: getComputedStyle(document.body).fontFamily },
     showlegend: false, hovermode: "closest", ...layout,
     title: { font: { size: innerWidth >= 2200 ? 18 : 14 }, x: 0.02, xanchor: "left", ...layout.title },
-    xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
+    xaxis: { ...axis, exponentformat: "SI", ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
   };
 }
 
