@@ -56,13 +56,13 @@ def plan_digest(plan: Plan) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def open_manifest(directory: Path, run: Mapping[str, Any], device: Mapping[str, Any] | None = None) -> bool:
+def open_manifest(directory: Path, run: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> bool:
     """Writes a run's manifest, or checks that the directory holds the same run.
 
     Args:
       directory: of the run; created where it does not exist.
       run: everything that decides the run's numbers, as JSON types.
-      device: as for `environment`.
+      about: what `environment` returned, where it is known already.
 
     Returns:
       Whether the run was there already.
@@ -87,7 +87,8 @@ def open_manifest(directory: Path, run: Mapping[str, Any], device: Mapping[str, 
                 "new directory"
             )
         directory.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"schema": SCHEMA, "run": run, "environment": environment(device)}, indent=2) + "\n"
+        about = environment() if about is None else about
+        text = json.dumps({"schema": SCHEMA, "run": run, "environment": about}, indent=2) + "\n"
         # Of several processes that start a run together one writes it, and the others find it.
         with contextlib.suppress(FileExistsError):
             write_atomic(path, text, new=True)

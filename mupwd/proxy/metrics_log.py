@@ -19,7 +19,7 @@ from mupwd.proxy.disk import explain_full_disk, write_atomic
 
 FILE_NAME = "metrics.jsonl"
 _RESERVED = ("step", "time")
-_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 class MetricsLog:
@@ -153,8 +153,8 @@ def decode(value: float | str) -> float:
     Raises:
       ValueError: it is neither a number nor one of the three strings.
     """
-    if isinstance(value, str) and value in _NOT_FINITE:
-        return _NOT_FINITE[value]
+    if isinstance(value, str) and value in NOT_FINITE:
+        return NOT_FINITE[value]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{value!r} is not a number")
     return value

@@ -13,6 +13,7 @@ from mupwd.files import is_temporary
 from mupwd.plan import Plan, PlanError
 from mupwd.proxy import manifest as manifests
 from mupwd.proxy.metrics_log import FILE_NAME as LOG_NAME
+from mupwd.proxy.metrics_log import NOT_FINITE
 from mupwd.report.logs import Log, log_of, read_log
 from mupwd.report.setting import Setting
 from mupwd.sweep.trial import LOSS, Result
@@ -223,9 +224,7 @@ def _single(directory: Path, notes: list[str]) -> Run:
     about = manifest.get("run")
     about = about if isinstance(about, dict) else {}
     metrics = {
-        name: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}.get(value, value)
-        if isinstance(value, str)
-        else value
+        name: NOT_FINITE.get(value, value) if isinstance(value, str) else value
         for name, value in _object(directory / "result.json", notes).items()
     }
     width, seed = about.get("width"), about.get("seed")

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mupwd.proxy.metrics_log import FILE_NAME
-
-_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+from mupwd.proxy.metrics_log import FILE_NAME, NOT_FINITE
 
 
 @dataclass
@@ -113,7 +111,7 @@ def _arrays(values: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
 
 def _number(value: Any) -> float | None:
     if isinstance(value, str):
-        return _NOT_FINITE.get(value)
+        return NOT_FINITE.get(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

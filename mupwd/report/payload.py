@@ -38,8 +38,8 @@ def payload(groups: Sequence[Group]) -> dict[str, Any]:
     comparisons: list[dict[str, str]] = []
     loss: list[dict[str, Any]] = []
     slopes: list[dict[str, Any]] = []
-    for group, scores in scored:
-        setting = describe(group)
+    settings = [describe(group) for group in groups]
+    for (group, scores), setting in zip(scored, settings, strict=True):
         factors = dict(setting.matrix) if setting else matrix_factors(group)
         lines = steady_lines(group)
         for (recipe, lr, wd), some in lines.items():
@@ -74,7 +74,7 @@ def payload(groups: Sequence[Group]) -> dict[str, Any]:
         "spectra": panels(numbered, packer),
         "slopes": slopes,
         "checks": checks,
-        "manifest": [manifest_rows(group, describe(group)) for group in groups],
+        "manifest": [manifest_rows(*one) for one in zip(groups, settings, strict=True)],
         "notes": _notes(groups),
     }
     return {**_finite(found), "numbers": packer.packed()}

@@ -140,8 +140,7 @@ def _derived(run: Run, layer: str, quantities: dict[str, Series]) -> dict[str, S
     # An independent decay does not follow the schedule's learning rate.
     coupled = run.hyperparameters.get("decay", "coupled") == "coupled"
     if "decay_timescale" not in quantities and rate is not None and coupled:
-        copy = _COPY.fullmatch(layer)
-        own = run.plan[copy[1] if copy else layer]
+        own = run.plan[_path_of(layer)]
         per_step = rate[1] * own.lr * run.weight_decay * own.wd
         shown = per_step > 0
         if shown.any():
@@ -214,12 +213,17 @@ def _shape(run: Run, layer: str, quantities: dict[str, Series], packer: Packer) 
 
 
 def _size(run: Run, layer: str) -> tuple[int, int] | None:
-    copy = _COPY.fullmatch(layer)
-    path = copy[1] if copy else layer
+    path = _path_of(layer)
     if run.plan is None or path not in run.plan:
         return None
     layout = layout_of(run.plan[path])
     return None if layout is None else (layout.size(layout.fan_in), layout.size(layout.fan_out))
+
+
+def _path_of(layer: str) -> str:
+    """The parameter that a layer is, or is a copy in."""
+    copy = _COPY.fullmatch(layer)
+    return copy[1] if copy else layer
 
 
 def _health(layers: dict[tuple[str, str], dict[str, Series]]) -> dict[str, Any]:

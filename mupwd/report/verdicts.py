@@ -153,8 +153,7 @@ def steady_verdict(label: str, lines: Sequence[SteadyLine]) -> dict[str, Any]:
       label: that it has on the page.
       lines: of its steady state.
     """
-    verdicts = {line.verdict for line in lines}
-    mark: Mark = "bad" if "fail" in verdicts else "good" if verdicts == {"pass"} else "open"
+    verdicts, mark = {line.verdict for line in lines}, _steady_mark(lines)
     counts = [f"{sum(line.verdict == one for line in lines)} {one}" for one in sorted(verdicts)]
     sentence = Sentence(mark, f"singular values and gains against width: {', '.join(counts)}")
     return {
@@ -220,16 +219,20 @@ def _implied_by_sigma(steady: Sequence[SteadyLine]) -> list[Sentence]:
     implied = [line.implied_decay for line in steady if line.implied_decay is not None]
     if not implied:
         return []
-    verdicts = {line.verdict for line in steady}
-    mark: Mark = "bad" if "fail" in verdicts else "good" if verdicts == {"pass"} else "open"
-    short = ", though the runs were too short to judge it" if "too short" in verdicts else ""
+    is_short = any(line.verdict == "too short" for line in steady)
+    short = ", though the runs were too short to judge it" if is_short else ""
     return [
         Sentence(
-            mark,
+            _steady_mark(steady),
             f"implied decay by singular values: m^{min(implied):.2f} to m^{max(implied):.2f} over "
             f"{len(implied)} kinds of layers{short}",
         )
     ]
+
+
+def _steady_mark(lines: Sequence[SteadyLine]) -> Mark:
+    verdicts = {line.verdict for line in lines}
+    return "bad" if "fail" in verdicts else "good" if verdicts == {"pass"} else "open"
 
 
 def _failing(steady: Sequence[SteadyLine]) -> list[str]:

@@ -21,7 +21,7 @@ from mupwd.sweep.calibration import Calibration
 from mupwd.sweep.claims import Claims
 from mupwd.sweep.drive import run_study
 from mupwd.sweep.fixed import Wanted
-from mupwd.sweep.gpus import Gpu, visible_gpus
+from mupwd.sweep.gpus import Gpu, gpus_of, visible_gpus
 from mupwd.sweep.interrupts import Interrupts
 from mupwd.sweep.known import Known, Ran
 from mupwd.sweep.local import LocalExecutor
@@ -80,10 +80,10 @@ def run_in_directory(
     def notify(text: str) -> None:
         errors.print(f"notice: {text}", soft_wrap=True, highlight=False, markup=False, emoji=False)
 
-    gpus = visible_gpus() if processes > 1 else ()
-    device = _CLUSTER if cluster is not None else _device(gpus)
-    if open_manifest(directory, decided, device):
-        _notice_changes(directory, device, notify)
+    gpus = gpus_of(processes)
+    about = environment(_CLUSTER if cluster is not None else _device(gpus))
+    if open_manifest(directory, decided, about):
+        _notice_changes(directory, about, notify)
     opened(notify)
     (console or Console()).print(opening, soft_wrap=True, highlight=False, markup=False, emoji=False)
     store = Store(directory, notify)
@@ -103,7 +103,7 @@ def run_in_directory(
                 progress,
                 retries,
                 losses=losses,
-                calibration=Calibration(directory, environment(device), processes),
+                calibration=Calibration(directory, about, processes),
                 check=interrupts.check,
             )
 
@@ -138,9 +138,9 @@ def _device(gpus: Sequence[Gpu]) -> dict[str, Any] | None:
     return {"platform": "gpu", "kind": gpus[0].kind, "count": len(gpus), "machine": platform.machine()}
 
 
-def _notice_changes(directory: Path, device: Mapping[str, Any] | None, notify: Callable[[str], None]) -> None:
+def _notice_changes(directory: Path, now: Mapping[str, Any], notify: Callable[[str], None]) -> None:
     """Says, and keeps, what differs between the machine and code that started the directory and the present ones."""
-    then, now = read_manifest(directory)["environment"], environment(device)
+    then = read_manifest(directory)["environment"]
     names = [key for key in ("python", "versions", "device", "git_revision") if then.get(key) != now[key]]
     for key in names:
         # Whoever starts workers on a cluster doesn't know what they will run on.

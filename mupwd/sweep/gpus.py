@@ -57,6 +57,11 @@ def visible_gpus() -> tuple[Gpu, ...]:
     return tuple(Gpu(name, kinds[name]) for name in names)
 
 
+def gpus_of(processes: int) -> tuple[Gpu, ...]:
+    """Returns the GPUs that so many processes divide among them; none where one process has all."""
+    return visible_gpus() if processes > 1 else ()
+
+
 def environment_of(index: int, processes: int, gpus: Sequence[Gpu]) -> dict[str, str]:
     """Returns the variables that give one of several processes its GPU.
 

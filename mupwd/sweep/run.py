@@ -18,7 +18,7 @@ from mupwd.named import named
 from mupwd.proxy.disk import write_atomic
 from mupwd.sweep.declare import Sweep, read_sweep, write_sweep
 from mupwd.sweep.directory import Cluster, processes_at_a_time, run_in_directory
-from mupwd.sweep.gpus import visible_gpus
+from mupwd.sweep.gpus import gpus_of
 from mupwd.sweep.known import Ran
 from mupwd.sweep.local import LocalExecutor
 from mupwd.sweep.proxy_study import checked_corpus, corpus_identity, proxy_configs, proxy_trials
@@ -159,8 +159,7 @@ def calibrate(prepared: Prepared, processes: int | None = None) -> dict[int, Mea
     """
     first = {trial.width: trial for trial in reversed(prepared.sweep.trials)}
     processes = processes_at_a_time(processes)
-    gpus = visible_gpus() if processes > 1 else ()
-    with LocalExecutor(prepared.runner, processes, gpus=gpus) as executor:
+    with LocalExecutor(prepared.runner, processes, gpus=gpus_of(processes)) as executor:
         found = executor.measure(list(first.values()), 1)
     return {width: found.get(trial.id, Measurement(1, float("nan"))) for width, trial in first.items()}
 

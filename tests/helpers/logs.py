@@ -69,7 +69,7 @@ def write_log(
 
 def write_run(directory: Path, width: int, recipe: str = "mupwd", **values: float) -> None:
     """Writes a single run without a result: one that is still running."""
-    write_log(directory, width, **values)  # type: ignore[arg-type]
+    write_log(directory, width, **values)
     run = {"width": width, "learning_rate": 2**-5, "weight_decay": 0.25, "seed": 0, "recipe": recipe}
     (directory / "manifest.json").write_text(
         json.dumps({"schema": 1, "run": run, "environment": {"python": "3.11"}})
