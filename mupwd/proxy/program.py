@@ -183,7 +183,7 @@ class Program:
           The state, and {"train/loss": nats per token, "train/grad_norm": before clipping,
           "train/learning_rate"}: arrays `[segment_steps]`, NaN from index `steps` on; with
           `train.observe_every` also "spectral/<path>/<quantity>" and "gain/<sublayer>" of the parameters after
-          the step, NaN where nothing was observed.
+          the step, "update/<path>/<quantity>" of the step, NaN where nothing was observed.
         """
         optimizer = self._optimizer(hyper)
         every = self.train.observe_every
@@ -246,10 +246,10 @@ class Program:
 
     def _observe(self, spectra: Any, updates: Any, params: Any, batch: Any) -> tuple[Any, dict[str, Any]]:
         """The spectra's next state, and what is to be recorded: scalars by name."""
-        _, spectra = self._tracker.update(updates, spectra, params)
+        # From these parameters, those after the step, it was the opposite one, of the same size and angle.
+        _, spectra = self._tracker.update(jax.tree.map(jnp.negative, updates), spectra, params)
         _, gains = self._gains(self._gathered(params), batch[:, :-1])
-        # Without the geometry of the updates, which are those from before these parameters.
-        seen = {name: one for name, one in spectral_metrics(spectra).items() if name.startswith("spectral/")}
+        seen = {name: one for name, one in spectral_metrics(spectra).items() if _is_kept(name)}
         for sublayer, gain in gains.items():
             # In a scan over layers: one each.
             copies = (
@@ -285,3 +285,8 @@ class Program:
         if self.train.clip is None:
             return transform
         return optax.chain(clip_by_global_norm(self.train.clip, self.plan), transform)
+
+
+def _is_kept(name: str) -> bool:
+    """Of the geometry only what the spectra, the plan and the schedule do not say already."""
+    return name.startswith("spectral/") or name.endswith(("/update_rms", "/angle"))

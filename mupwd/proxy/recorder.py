@@ -134,7 +134,7 @@ class Recorder:
 
 
 def _is_observed(name: str) -> bool:
-    return name.startswith(("spectral/", "gain/"))
+    return name.startswith(("spectral/", "update/", "gain/"))
 
 
 def _row(metrics: Mapping[str, np.ndarray], index: int, wanted: Callable[[str], bool]) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Singular values and gains inside the proxy's run: what they are, what they cost, and that a resume repeats them."""
 
 import math
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -107,14 +108,32 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_observations(whole, trai
     assert without_times([result]) == without_times([expected])
 
 
-def test_observing_does_not_change_the_training(whole, text_corpus):
+def test_observing_does_not_change_the_training_and_records_what_a_step_did(whole, text_corpus, tmp_path):
+    apart = {"observe_every": None, "checkpoint_every": 1}
     plain = Trainer(
-        32, proxy=PROXY, train=TrainConfig(**{**vars(TRAIN), "observe_every": None}), corpus=text_corpus,
-        progress=False,
-    )  # fmt: skip
-    result = plain.run(**TUNED)
-    assert result["eval/loss"] == pytest.approx(whole[0]["eval/loss"], abs=1e-5)
-    assert not [name for name in result if name.startswith(("spectral", "gain"))]
+        32, proxy=PROXY, train=TrainConfig(**{**vars(TRAIN), **apart}), corpus=text_corpus, progress=False
+    )
+    result = plain.run(**TUNED, directory=tmp_path)
+    observed = whole[0]
+    assert result["eval/loss"] == pytest.approx(observed["eval/loss"], abs=1e-5)
+    assert not [name for name in result if name.startswith(("spectral", "update", "gain"))]
+    after = latest(plain, tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "24")
+    before = latest(plain, tmp_path)
+    for path, w in before.items():
+        if w.ndim == 2:
+            u = after[path] - w
+            assert observed[f"update/{path}/update_rms"] == pytest.approx(np.sqrt(np.mean(u**2)), rel=1e-2)
+            cosine = np.sum(w * after[path]) / (np.linalg.norm(w) * np.linalg.norm(after[path]))
+            assert observed[f"update/{path}/angle"] == pytest.approx(np.arccos(cosine), rel=1e-2)
+
+
+def latest(trainer, directory):
+    state = jax.eval_shape(trainer.program.init, Hyper.of(*TUNED.values()))
+    with Checkpoints(directory, 2) as checkpoints:
+        restored = checkpoints.restore(state)
+    assert restored is not None
+    return {path: np.asarray(leaf, np.float64) for path, leaf in named_leaves(restored.params).items()}
 
 
 def test_without_observations_neither_the_state_nor_the_program_has_any():
