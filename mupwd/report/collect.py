@@ -57,6 +57,11 @@ class Run:
     manifest: dict[str, Any] = field(default_factory=dict)
     seconds: float = math.nan
 
+    @property
+    def pair(self) -> str:
+        """What the page calls its learning rate and decay."""
+        return pair_name(self.learning_rate, self.weight_decay)
+
     def observation(self) -> Observation | None:
         """Returns what a finished run says of its hyperparameters; None where it says nothing."""
         if self.status == "running" or not self.width or LOSS not in self.metrics:
@@ -76,10 +81,10 @@ class Run:
 
 @dataclass
 class Group:
-    """Runs whose losses compare: one sweep, study or check, or the single runs on one corpus.
+    """Runs whose losses compare: one sweep, study or check, or the single runs of one model on one corpus.
 
     Attributes:
-      name: of the directory; "runs" for single runs.
+      name: of the directory; "runs" for single runs, or "runs of 400 steps" where some are longer than others.
       runs: by recipe, the narrowest first.
       checks: `{"coordinates", "steady" or "exponent": what the file holds}`.
       manifest: of the directory; empty where there is none.
@@ -99,8 +104,13 @@ class Group:
     setting: Setting | None = None
 
 
+def pair_name(learning_rate: float, weight_decay: float) -> str:
+    """Returns the two as one word; an empty one where they are not known."""
+    return "" if math.isnan(learning_rate) else f"{learning_rate!r},{weight_decay!r}"
+
+
 def collect(directories: Iterable[Path]) -> list[Group]:
-    """Returns what directories hold, single runs on one corpus together.
+    """Returns what directories hold, single runs of one model, corpus and length together.
 
     Args:
       directories: of runs, sweeps, studies or checks.
@@ -126,13 +136,16 @@ def collect(directories: Iterable[Path]) -> list[Group]:
             continue
         notes: list[str] = []
         run = _single(directory, notes)
-        corpus = run.manifest.get("run", {}).get("corpus")
-        key = json.dumps(corpus, sort_keys=True)
+        about = run.manifest.get("run")
+        about = about if isinstance(about, dict) else {}
+        key = json.dumps([about.get("corpus"), about.get("proxy")], sort_keys=True)
         if key not in single:
             single[key] = Group("runs", manifest=run.manifest)
             groups.append(single[key])
         single[key].runs.append(run)
         single[key].notes += notes
+    alone = {id(group) for group in single.values()}
+    groups = [some for group in groups for some in (_by_length(group) if id(group) in alone else [group])]
     for group in groups:
         places = {recipe: place for place, recipe in enumerate(group.order)}
         group.runs.sort(
@@ -146,6 +159,20 @@ def collect(directories: Iterable[Path]) -> list[Group]:
             )
         )
     return groups
+
+
+def _by_length(group: Group) -> list[Group]:
+    """One group per number of steps where a width ran with several; widths may differ, as with tokens per parameter."""
+    steps = [run.hyperparameters.get("steps") for run in group.runs]
+    at = {(run.width, count) for run, count in zip(group.runs, steps, strict=True)}
+    if len(at) == len({width for width, _ in at}):
+        return [group]
+    found: dict[Any, Group] = {}
+    for run, count in zip(group.runs, steps, strict=True):
+        name = "runs of unknown length" if count is None else f"runs of {count} steps"
+        found.setdefault(count, Group(name, manifest=run.manifest)).runs.append(run)
+    next(iter(found.values())).notes = group.notes
+    return list(found.values())
 
 
 def collect_directory(directory: Path) -> Group:

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mupwd.report.collect import Group, Run
+from mupwd.report.collect import Group, Run, pair_name
 from mupwd.report.curves import axis_names, loss_range
 from mupwd.report.curves import panels as loss_panels
+from mupwd.report.drawn import drawn
 from mupwd.report.heat import heatmaps
 from mupwd.report.manifests import manifest_rows
 from mupwd.report.pack import Packer
@@ -32,20 +33,22 @@ def payload(groups: Sequence[Group]) -> dict[str, Any]:
     labels = _labels(groups)
     packer = Packer()
     runs = [(group, run) for group in groups for run in group.runs]
-    numbered = [(number, run) for number, (_, run) in enumerate(runs)]
     scored = [(group, judge(group)) for group in groups]
     verdicts: list[dict[str, Any]] = []
     comparisons: list[dict[str, str]] = []
     loss: list[dict[str, Any]] = []
     slopes: list[dict[str, Any]] = []
+    kept: list[bool] = []  # whether a run is drawn against step
     settings = [describe(group) for group in groups]
     for (group, scores), setting in zip(scored, settings, strict=True):
         factors = dict(setting.matrix) if setting else matrix_factors(group)
         lines = steady_lines(group)
+        shown = drawn(group, scores)
+        kept += [(run.recipe, run.pair) in shown for run in group.runs]
         for (recipe, lr, wd), some in lines.items():
-            slopes.append(
-                {"recipe": labels[group.name, recipe], "pair": _pair(lr, wd), "lines": lines_json(some)}
-            )
+            pair = pair_name(lr, wd)
+            if (recipe, pair) in shown or not group.runs:
+                slopes.append({"recipe": labels[group.name, recipe], "pair": pair, "lines": lines_json(some)})
         failed = [str(one) for one in group.checks.get("coordinates", {}).get("failed", [])]
         fine = [labels[group.name, recipe] for recipe, score in scores.items() if overall(score) == "good"]
         for recipe, score in scores.items():
@@ -56,7 +59,7 @@ def payload(groups: Sequence[Group]) -> dict[str, Any]:
         # Of several pairs the first: cards are of recipes.
         alone = {recipe: some for (recipe, _, _), some in reversed(lines.items()) if recipe not in scores}
         verdicts += [steady_verdict(labels[group.name, recipe], some) for recipe, some in alone.items()]
-        comparisons += compared(scores)
+        comparisons += compared(scores, {recipe: labels[group.name, recipe] for recipe in scores})
         if scores:
             decay = setting.decay if setting else "coupled"
             loss.append(_loss(scores, labels, group, decay))
@@ -66,12 +69,15 @@ def payload(groups: Sequence[Group]) -> dict[str, Any]:
         "title": _title(scored, groups),
         "widths": sorted({run.width for _, run in runs} | _widths(scored)),
         "recipes": list(dict.fromkeys([*(one["label"] for one in verdicts), *_of_runs(runs, labels)])),
-        "runs": [_run(group, run, labels) for group, run in runs],
+        "runs": [
+            {**_run(group, run, labels), "drawn": shown}
+            for (group, run), shown in zip(runs, kept, strict=True)
+        ],
         "verdicts": verdicts,
         "comparison": comparisons,
         "loss": loss,
-        "curves": losses(numbered, packer),
-        "spectra": panels(numbered, packer),
+        "curves": losses([(n, run) for n, (_, run) in enumerate(runs) if kept[n]], packer),
+        "spectra": panels([run for _, run in runs], kept, packer),
         "slopes": slopes,
         "checks": checks,
         "manifest": [manifest_rows(*one) for one in zip(groups, settings, strict=True)],
@@ -120,15 +126,11 @@ def _run(group: Group, run: Run, labels: Mapping[tuple[str, str], str]) -> dict[
         "name": run.name,
         "recipe": labels[group.name, run.recipe],
         "width": run.width,
-        "pair": _pair(run.learning_rate, run.weight_decay),
+        "pair": run.pair,
         "seed": run.seed,
         "status": run.status,
         "step": step if isinstance(step, int) else run.log.last_step,
     }
-
-
-def _pair(lr: float, wd: float) -> str:
-    return "" if math.isnan(lr) else f"{lr!r},{wd!r}"
 
 
 def _loss(
@@ -145,7 +147,7 @@ def _loss(
             for recipe, score in scores.items()
             for one in heatmaps(score, [run for run in group.runs if run.recipe == recipe])
         ],
-        "pairs": {name[recipe]: _pair(*score.tuned) for recipe, score in scores.items()},
+        "pairs": {name[recipe]: pair_name(*score.tuned) for recipe, score in scores.items()},
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,12 @@ _VISIBLE = 2e-3  # a relative error below it is narrower than the line
 Series = tuple[np.ndarray, np.ndarray]
 
 
-def panels(runs: list[tuple[int, Run]], packer: Packer) -> dict[str, Any]:
+def panels(runs: Sequence[Run], drawn: Sequence[bool], packer: Packer) -> dict[str, Any]:
     """Returns the layers, their series, shapes of spectra and the health of the estimates.
 
     Args:
-      runs: with the numbers that the page knows them by.
+      runs: all of the page; it knows them by their places.
+      drawn: whether the series of each are wanted; the health of its estimates is anyway.
       packer: takes the numbers.
     """
     found: dict[str, dict[str, list[tuple[int, Series]]]] = defaultdict(lambda: defaultdict(list))
@@ -41,9 +42,12 @@ def panels(runs: list[tuple[int, Run]], packer: Packer) -> dict[str, Any]:
     factors: dict[int, dict[str, float]] = defaultdict(dict)
     shapes: dict[str, list[Any]] = defaultdict(list)
     health = []
-    for number, run in runs:
+    for number, run in enumerate(runs):
         layers = _by_layer(run)
         if not layers:
+            continue
+        health.append({"run": number, **_health(layers)})
+        if not drawn[number]:
             continue
         for (what, layer), quantities in layers.items():
             quantities |= _derived(run, layer, quantities)
@@ -56,7 +60,6 @@ def panels(runs: list[tuple[int, Run]], packer: Packer) -> dict[str, Any]:
                 shapes[layer].append([number, *shape])
         for what in kinds:
             _add_kinds(number, {one: q for (w, one), q in layers.items() if w == what}, found, factors)
-        health.append({"run": number, **_health(layers)})
     count = sum(len(some) for quantities in found.values() for some in quantities.values())
     limit = max(_LEAST, min(_MOST, _ALL // max(count, 1)))
     traces = {
@@ -137,6 +140,15 @@ def _derived(run: Run, layer: str, quantities: dict[str, Series]) -> dict[str, S
         return found
     if "weight_rms" not in quantities:
         found["weight_rms"] = (fro[0], fro[1] / math.sqrt(size[0] * size[1]))
+    weights, update = quantities.get("weight_rms", found.get("weight_rms")), quantities.get("update_rms")
+    if (
+        "effective_learning_rate" not in quantities
+        and weights
+        and update
+        and len(weights[0]) == len(update[0])
+    ):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found["effective_learning_rate"] = (update[0], update[1] / weights[1])
     # An independent decay does not follow the schedule's learning rate.
     coupled = run.hyperparameters.get("decay", "coupled") == "coupled"
     if "decay_timescale" not in quantities and rate is not None and coupled:

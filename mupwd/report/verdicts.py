@@ -173,14 +173,15 @@ def overall(score: RecipeScore) -> Mark:
     return "good" if verdicts == {"transfers"} else "open"
 
 
-def compared(scores: Mapping[str, RecipeScore]) -> list[dict[str, str]]:
+def compared(scores: Mapping[str, RecipeScore], labels: Mapping[str, str]) -> list[dict[str, str]]:
     """Returns how the first recipe does against the others, where their targets and a seed are common.
 
     Args:
       scores: of one group.
+      labels: that the recipes have on the page.
     """
     found: list[dict[str, str]] = []
-    some = list(scores.items())
+    some = [(labels[recipe], score) for recipe, score in scores.items()]
     for first, other in zip(some[:1] * len(some), some[1:], strict=False):
         # Single runs need not form a study in which this means something.
         if other[1].target == first[1].target and first[1].transferred.keys() & other[1].transferred.keys():

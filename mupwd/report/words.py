@@ -139,14 +139,19 @@ def sentences(score: RecipeScore, unit: str = _UNIT) -> list[Sentence]:
 
 
 def comparison(scores: Mapping[str, RecipeScore], unit: str = _UNIT) -> list[Sentence]:
-    """Returns how the first recipe's transferred pair does at the target against each other one's."""
-    first, *others = scores.values()
+    """Returns how the first recipe's transferred pair does at the target against each other one's.
+
+    Args:
+      scores: by the names that the sentences use.
+      unit: of losses.
+    """
+    (name, first), *others = scores.items()
     found = []
-    for other in others:
+    for other_name, other in others:
         gain = recipe_gain(first, other)
         text = (
-            f"tuned at width {min(first.widths)} and applied at width {first.target}, {first.recipe}'s loss minus "
-            f"{other.recipe}'s is {estimate_words(gain, signed=True)}{unit}"
+            f"tuned at width {min(first.widths)} and applied at width {first.target}, {name}'s loss minus "
+            f"{other_name}'s is {estimate_words(gain, signed=True)}{unit}"
         )
         if gain.within_noise:
             found.append(Sentence("open", f"{text}: within noise"))

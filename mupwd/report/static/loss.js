@@ -48,9 +48,10 @@ function heatmap(one, span) {
   const name = (value) => (value > 0 ? power(Math.log2(value)) : "0");
   const z = one.losses.map((cells) => cells.map((loss) => (loss === null ? null : loss === "x" ? span : Math.min(loss - base, span))));
   const at = (pair) => [one.rates.indexOf(pair[0]), one.decays.indexOf(pair[1])];
-  const point = (pair, symbol, word) => {
-    const [x, y] = at(pair);
-    return x < 0 || y < 0 ? [] : [{ x: [x], y: [y], mode: "markers", marker: { symbol, size: 22, color: css("--text"), line: { width: 2 } }, hovertemplate: word + "<extra></extra>" }];
+  // Frames, which leave the numbers free; that of the best lies inside the other where both are one cell.
+  const frame = (pair, inset, dash) => {
+    const [x, y] = at(pair), half = 0.5 - inset;
+    return x < 0 || y < 0 ? [] : [{ type: "rect", x0: x - half, x1: x + half, y0: y - half, y1: y + half, line: { width: 2.5, color: theme() === "light" ? "#d55e00" : "#ff8552", dash } }];
   };
   const size = Math.max(one.rates.length, 1);
   return {
@@ -61,9 +62,10 @@ function heatmap(one, span) {
       texttemplate: "%{text}", textfont: { size: size > 8 ? 9 : 11 },
       hovertext: one.losses.map((cells, y) => cells.map((loss, x) => (loss === null ? "not run" : loss === "x" ? "diverged or stopped" : loss.toFixed(4)) + " at learning rate " + name(one.rates[x]) + ", decay " + name(one.decays[y]))),
       hoverinfo: "text", hoverongaps: false,
-    }, ...point(one.tuned, "circle-open", "tuned"), ...point(one.best, "square-open", "best here")],
+    }],
     layout: {
-      title: { text: widthName(one.width) + under("○ tuned, □ best here") },
+      title: { text: widthName(one.width) + under("┄ tuned, ─ best here") },
+      shapes: [...frame(one.tuned, 0, "dot"), ...frame(one.best, one.tuned.join() === one.best.join() ? 0.09 : 0, "solid")],
       xaxis: { tickvals: one.rates.map((_, i) => i), ticktext: one.rates.map(name), showgrid: false, title: { text: "learning rate", standoff: 4 } },
       yaxis: { tickvals: one.decays.map((_, i) => i), ticktext: one.decays.map(name), showgrid: false, title: { text: "weight decay", standoff: 4 } },
     },

@@ -1,5 +1,5 @@
 // The selection's bar, the panels, and new data while runs write.
-const pairsOf = (recipe) => [...new Set(data.runs.filter((run) => run.recipe === recipe && run.pair).map((run) => run.pair))];
+const pairsOf = (recipe) => [...new Set(data.runs.filter((run) => run.recipe === recipe && run.pair && run.drawn).map((run) => run.pair))];
 
 // The pair whose runs are drawn: the chosen one where the recipe has it, else the tuned one, else that of the most widths.
 function chosenPair(recipe) {
