@@ -21,6 +21,7 @@ from mupwd.plan import Plan
 from mupwd.proxy.disk import write_atomic
 
 FILE_NAME = "manifest.json"
+PLAN_NAME = "plan.json"
 SCHEMA = 1
 _PACKAGES = ("mupwd", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "optuna")
 

@@ -13,11 +13,9 @@ from mupwd.proxy.config import TrainConfig
 from mupwd.proxy.disk import explain_full_disk
 from mupwd.proxy.hosts import check_same, from_first
 from mupwd.proxy.manifest import FILE_NAME as MANIFEST_NAME
-from mupwd.proxy.manifest import open_manifest
+from mupwd.proxy.manifest import PLAN_NAME, open_manifest
 from mupwd.proxy.metrics_log import FILE_NAME, MetricsLog, read_metrics
 from mupwd.proxy.result import read_result, write_result
-
-PLAN_NAME = "plan.json"
 
 
 class RunFiles:

@@ -281,7 +281,7 @@ def _add_log(run: Run, directory: Path, notes: list[str]) -> None:
 
 
 def _plan(directory: Path, notes: list[str]) -> Plan | None:
-    file = directory / "plan.json"
+    file = directory / manifests.PLAN_NAME
     if not file.exists():
         return None
     try:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mupwd.report.collect import Group, Run
+from mupwd.report.late import late
 from mupwd.transfer.steady import TOLERANCE, SteadyLine, check_widths, judge_steady_state
-from mupwd.transfer.steady_state import SteadyRun
+from mupwd.transfer.steady_state import ELAPSED, SteadyRun
 
 _MARKS = {"pass": "good", "fail": "bad"}
 Key = tuple[str, float, float]
@@ -82,7 +83,15 @@ def _judged(runs: Sequence[Run], widths: Sequence[int]) -> list[SteadyLine]:
     plans = {run.width: run.plan for run in runs if run.plan is not None}
     if lost := [width for width in widths if width not in plans]:
         raise ValueError(f"no plan.json at width {', '.join(map(str, lost))}")
-    some = [SteadyRun(run.width, run.learning_rate, run.weight_decay, run.seed, run.metrics) for run in runs]
+    some = [
+        SteadyRun(run.width, run.learning_rate, run.weight_decay, run.seed, {**late(run), **run.metrics})
+        for run in runs
+    ]
+    if any(ELAPSED not in run.metrics for run in some):
+        raise ValueError(
+            "log train/learning_rate, or return train/decay_elapsed: without it nobody can tell whether runs lasted long "
+            "enough"
+        )
     return list(judge_steady_state(some, plans).lines)
 
 

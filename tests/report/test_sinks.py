@@ -14,12 +14,13 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
+import mupwd
 from mupwd.proxy import metric_sinks
 from mupwd.proxy.manifest import read_manifest
 from mupwd.proxy.metric_sinks import BackgroundSinks
 from mupwd.proxy.metrics_log import read_metrics, series
-from mupwd.report.run_log import RunLog
-from mupwd.report.sinks import TensorBoard
+from mupwd.proxy.result import read_result
+from mupwd.report import RunLog, TensorBoard
 
 RUN = {"width": 64, "learning_rate": 2**-6}
 
@@ -120,7 +121,7 @@ def test_a_missing_package_names_the_extra(tmp_path):
 def test_a_loop_of_ones_own_writes_what_every_sink_is_given(tmp_path, capsys):
     writer, calls = Writer(), []
     sinks = [TensorBoard(tmp_path), writer, lambda metrics, step: calls.append((step, metrics))]
-    with RunLog(tmp_path, RUN, sinks) as log:
+    with RunLog(tmp_path, RUN, sinks=sinks) as log:
         log(np.int64(1), {"train/loss": jnp.float32(2.5), "count": np.int32(3)})
         log(2, {"train/loss": jnp.bfloat16(1.5), "eval/loss": math.inf})
     expected = [
@@ -152,7 +153,7 @@ def test_what_is_not_a_metric_or_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"run must hold JSON types only: .* ndarray"):
         RunLog(tmp_path / "a", {"width": np.zeros(2)})
     writer = Writer()
-    with RunLog(tmp_path / "b", RUN, [writer]) as log:
+    with RunLog(tmp_path / "b", RUN, sinks=[writer]) as log:
         with pytest.raises(ValueError, match="metric 'a' must be a Python number, got array"):
             log(1, {"a": np.zeros(2)})
         with pytest.raises(TypeError, match="float"):
@@ -194,7 +195,7 @@ def test_a_sink_that_hangs_and_one_that_raises_cost_only_their_own_records(
         if step % 2 == 0:
             raise OSError(f"no route to host at step {step}")
 
-    with RunLog(tmp_path, RUN, [hangs, raises, fine]) as log:
+    with RunLog(tmp_path, RUN, sinks=[hangs, raises, fine]) as log:
         for step in range(1, 21):
             log(step, {"a": float(step)})
             assert hangs.entered.wait(60)
@@ -244,9 +245,10 @@ def test_a_flush_that_fails_is_told(capsys):
 
 def test_a_sink_that_hangs_does_not_keep_the_process(tmp_path):
     code = (
-        "import threading\nfrom mupwd.proxy import metric_sinks\nfrom mupwd.report.run_log import RunLog\n"
+        "import threading\nfrom mupwd.proxy import metric_sinks\nfrom mupwd.report import RunLog\n"
         "metric_sinks.PATIENCE_SECONDS = 0.1\n"
-        f"with RunLog({str(tmp_path / 'run')!r}, {{'width': 64}}, [lambda m, step: threading.Event().wait()]) as log:\n"
+        "sink = lambda metrics, step: threading.Event().wait()\n"
+        f"with RunLog({str(tmp_path / 'run')!r}, {{'width': 64}}, sinks=[sink]) as log:\n"
         "    for step in range(3):\n        log(step, {'a': 1.0})\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -254,3 +256,39 @@ def test_a_sink_that_hangs_does_not_keep_the_process(tmp_path):
     assert done.stderr.count("notice:") == 1
     assert "3 of 3 records did not reach the sink" in done.stderr
     assert len(read_metrics(tmp_path / "run")) == 3
+
+
+def test_a_loop_that_ends_is_over_and_one_that_raises_or_goes_on_is_not(tmp_path):
+    def interrupted():
+        with RunLog(tmp_path, RUN) as log:
+            log(1, {"train/loss": 2.0})
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    assert read_result(tmp_path) is None
+    with RunLog(tmp_path, RUN, resume_from=1) as log:
+        log(2, {"train/loss": 1.5, "spectral/w/converged": jnp.bool_(True)})
+        log(3, {"train/loss": 1.25})
+    assert read_result(tmp_path) == {
+        "status": "finished", "step": 3.0, "train/loss": 1.25, "spectral/w/converged": 1.0
+    }  # fmt: skip
+    log = RunLog(tmp_path, RUN, resume_from=3)
+    assert read_result(tmp_path) is None
+    log(4, {"train/loss": math.nan})
+    log.close()
+    assert read_result(tmp_path)["status"] == "diverged"
+
+
+def test_the_plan_is_written_and_knows_what_the_run_is(tmp_path):
+    family = mupwd.family_from_shapes(
+        {"w": jnp.zeros((8, 8))}, {"w": jnp.zeros((16, 16))}, axes={"w": "in out"}
+    )
+    plan = family.plan({"w": jnp.zeros((32, 32))})
+    with RunLog(tmp_path / "a", {"width": 32}, plan=plan):
+        pass
+    assert read_manifest(tmp_path / "a")["run"] == {"width": 32, "recipe": "mupwd"}
+    assert mupwd.Plan.load(tmp_path / "a" / "plan.json") == plan
+    with pytest.raises(ValueError, match="recipe is 'sp' in run and 'mupwd' in plan: leave these out of run"):
+        RunLog(tmp_path / "b", {"recipe": "sp"}, plan=plan)
+    assert not (tmp_path / "b").exists()
