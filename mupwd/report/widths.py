@@ -89,8 +89,8 @@ def _judged(runs: Sequence[Run], widths: Sequence[int]) -> list[SteadyLine]:
     ]
     if any(ELAPSED not in run.metrics for run in some):
         raise ValueError(
-            "log train/learning_rate, or return train/decay_elapsed: without it nobody can tell whether runs lasted long "
-            "enough"
+            "log train/learning_rate, or return train/decay_elapsed: without it nobody can tell whether runs lasted "
+            "long enough"
         )
     return list(judge_steady_state(some, plans).lines)
 
