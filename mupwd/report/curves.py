@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from mupwd.report.words import value_words
 from mupwd.transfer import Curve, RecipeScore
 
 Axis = Literal["learning_rate", "weight_decay"]
@@ -51,13 +52,13 @@ class Panel:
     Attributes:
       recipe: its name.
       axis: which hyperparameter.
-      tuned: log2 of the value that was tuned at the base.
+      tuned: log2 of the value that was tuned; None of a decay of 0.
       lines: narrowest width first.
     """
 
     recipe: str
     axis: Axis
-    tuned: float
+    tuned: float | None
     lines: list[Line]
 
 
@@ -67,7 +68,7 @@ def panels(scores: Mapping[str, RecipeScore]) -> list[Panel]:
         Panel(
             score.recipe,
             axis,
-            math.log2(score.tuned[0 if axis == "learning_rate" else 1]),
+            _log2(score.tuned[0 if axis == "learning_rate" else 1]),
             [_line(width, axis, getattr(one, axis)) for width, one in score.widths.items()],
         )
         for score in scores.values()
@@ -76,9 +77,10 @@ def panels(scores: Mapping[str, RecipeScore]) -> list[Panel]:
 
 
 def loss_range(scores: Mapping[str, RecipeScore]) -> tuple[float, float]:
-    """Returns the losses that all panels show, so that they compare: from the best to a little above the worst optimum.
+    """Returns the losses that all panels show, so that they compare: from the best to a little above the worst that a
+    tuned pair has at the target.
 
-    Losses above are drawn at the upper end.
+    Curves go on above, out of sight.
     """
     means = [
         [mean for axis in AXES for mean in getattr(one, axis).means.values() if math.isfinite(mean)]
@@ -88,7 +90,8 @@ def loss_range(scores: Mapping[str, RecipeScore]) -> tuple[float, float]:
     transferred = [
         loss for score in scores.values() for loss in score.transferred.values() if math.isfinite(loss)
     ]
-    lowest, highest = min(map(min, means)), max([*map(min, means), *transferred])
+    best = [min(some) for some in means if some]
+    lowest, highest = min(best), max([*best, *transferred])
     span = max(highest - lowest, 0.05)
     return lowest - 0.06 * span, highest + _HEADROOM * span
 
@@ -102,9 +105,13 @@ def _line(width: int, axis: Axis, curve: Curve) -> Line:
         fitted = (optimum.log2, *optimum.interval, min(means.values()))
     return Line(
         width,
-        f"{other} 2^{math.log2(curve.held):g}",
+        f"{other} {value_words(curve.held)}",
         [math.log2(value) for value in means],
         [mean if math.isfinite(mean) else None for mean in means.values()],
         [len(curve.losses[value]) for value in means],
         fitted,
     )
+
+
+def _log2(value: float) -> float | None:
+    return math.log2(value) if value > 0 else None

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 
-from mupwd.report.collect import Group, Run
+from mupwd.report.runs import Group, Run
 from mupwd.transfer import RecipeScore
 
 ROOM = 150_000

@@ -7,12 +7,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from mupwd.report.collect import Run
+from mupwd.report.runs import Run
 from mupwd.transfer import RecipeScore
 
 
 def heatmaps(score: RecipeScore, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Returns a map per width: mean losses over the seeds; None where nothing ran, "x" where all diverged or stopped.
+    """Returns a map per width: mean losses over the seeds; None where nothing ran, "x" where one diverged or stopped.
+
+    A mean over the seeds that are left would show a pair that breaks down now and then as one of the best.
 
     Args:
       score: of the recipe.
@@ -42,5 +44,5 @@ def heatmaps(score: RecipeScore, runs: Sequence[Run]) -> list[dict[str, Any]]:
 def _cell(losses: list[float] | None) -> float | str | None:
     if losses is None:
         return None
-    finite = [loss for loss in losses if math.isfinite(loss)]
-    return float(f"{sum(finite) / len(finite):.5g}") if finite else "x"
+    mean = sum(losses) / len(losses)
+    return float(f"{mean:.5g}") if math.isfinite(mean) else "x"

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from mupwd.report.collect import Run
+from mupwd.report.runs import Run
 from mupwd.transfer.steady_state import ELAPSED, LATE
 
 

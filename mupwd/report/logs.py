@@ -65,7 +65,7 @@ def read_log(directory: Path) -> Log:
         for name, value in record.items():
             if name in ("step", "time"):
                 continue
-            number = _number(value)
+            number = as_number(value)
             if number is not None:
                 found.setdefault(name, {})[step] = number
     return Log({name: _arrays(values) for name, values in found.items()}, left_out, bool(rest))
@@ -78,7 +78,7 @@ def log_of(metrics: Mapping[str, Any], step: int) -> Log:
       metrics: of the trial.
       step: of its end.
     """
-    numbers = {name: _number(value) for name, value in metrics.items()}
+    numbers = {name: as_number(value) for name, value in metrics.items()}
     return Log({name: _arrays({step: value}) for name, value in numbers.items() if value is not None})
 
 
@@ -109,7 +109,12 @@ def _arrays(values: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
     return steps[order], numbers[order]
 
 
-def _number(value: Any) -> float | None:
+def as_number(value: Any) -> float | None:
+    """Returns a JSON value as a number; None where it is none. "nan", "inf" and "-inf" are numbers.
+
+    Args:
+      value: of any JSON type.
+    """
     if isinstance(value, str):
         return NOT_FINITE.get(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mupwd.report.collect import Group
+from mupwd.report.runs import Group
 from mupwd.report.setting import Setting
 
 _RUNS = 200  # rows of a table that a person reads

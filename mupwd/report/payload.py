@@ -9,17 +9,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mupwd.report.collect import Group, Run, pair_name
 from mupwd.report.curves import axis_names, loss_range
 from mupwd.report.curves import panels as loss_panels
 from mupwd.report.drawn import drawn
+from mupwd.report.headline import overall
 from mupwd.report.heat import heatmaps
+from mupwd.report.judge import Judged, describe, judge
 from mupwd.report.manifests import manifest_rows
 from mupwd.report.pack import Packer
+from mupwd.report.runs import Group, Run, pair_name
+from mupwd.report.setting import Setting
 from mupwd.report.spectra import losses, panels
-from mupwd.report.verdicts import compared, describe, judge, matrix_factors, overall, steady_verdict, verdict
-from mupwd.report.widths import lines_json, steady_lines
+from mupwd.report.units import Units, units_of
+from mupwd.report.unscored import unscored
+from mupwd.report.verdicts import compared, steady_verdict, verdict
+from mupwd.report.widths import Key, lines_json, steady_lines
 from mupwd.transfer import RecipeScore
+from mupwd.transfer.steady import SteadyLine
 
 _NOTES = 60  # a directory of nothing but damaged files is told apart from one with a few
 
@@ -33,45 +39,42 @@ def payload(groups: Sequence[Group]) -> dict[str, Any]:
     labels = _labels(groups)
     packer = Packer()
     runs = [(group, run) for group in groups for run in group.runs]
-    scored = [(group, judge(group)) for group in groups]
+    names = [labels[group.name, run.recipe] for group, run in runs]
+    judged = [judge(group) for group in groups]
+    settings = [describe(group) for group in groups]
     verdicts: list[dict[str, Any]] = []
     comparisons: list[dict[str, str]] = []
     loss: list[dict[str, Any]] = []
     slopes: list[dict[str, Any]] = []
     kept: list[bool] = []  # whether a run is drawn against step
-    settings = [describe(group) for group in groups]
-    for (group, scores), setting in zip(scored, settings, strict=True):
-        factors = dict(setting.matrix) if setting else matrix_factors(group)
+    for group, some, setting in zip(groups, judged, settings, strict=True):
+        own = {recipe: labels[group.name, recipe] for recipe in _recipes(group)}
         lines = steady_lines(group)
-        shown = drawn(group, scores)
+        shown = drawn(group, some.scores)
         kept += [(run.recipe, run.pair) in shown for run in group.runs]
-        for (recipe, lr, wd), some in lines.items():
+        for (recipe, lr, wd), found in lines.items():
             pair = pair_name(lr, wd)
             if (recipe, pair) in shown or not group.runs:
-                slopes.append({"recipe": labels[group.name, recipe], "pair": pair, "lines": lines_json(some)})
-        failed = [str(one) for one in group.checks.get("coordinates", {}).get("failed", [])]
-        fine = [labels[group.name, recipe] for recipe, score in scores.items() if overall(score) == "good"]
-        for recipe, score in scores.items():
-            steady = lines.get((recipe, *score.tuned), [])
-            label = labels[group.name, recipe]
-            others = [one for one in fine if one != label]
-            verdicts.append(verdict(score, label, setting, factors.get(recipe), steady, failed, others))
-        # Of several pairs the first: cards are of recipes.
-        alone = {recipe: some for (recipe, _, _), some in reversed(lines.items()) if recipe not in scores}
-        verdicts += [steady_verdict(labels[group.name, recipe], some) for recipe, some in alone.items()]
-        comparisons += compared(scores, {recipe: labels[group.name, recipe] for recipe in scores})
-        if scores:
-            decay = setting.decay if setting else "coupled"
-            loss.append(_loss(scores, labels, group, decay))
+                slopes.append({"recipe": own[recipe], "pair": pair, "lines": lines_json(found)})
+        units = {recipe: units_of(group, score) for recipe, score in some.scores.items()}
+        verdicts += _cards(group, some, own, lines, units, setting)
+        comparisons += compared(some.scores, own, setting)
+        decay = setting.decay if setting else "coupled"
+        for base in dict.fromkeys(one.base for one in units.values()):
+            alike = {recipe: score for recipe, score in some.scores.items() if units[recipe].base == base}
+            loss.append(_loss(alike, own, group, decay, base))
     checks = [_check(group, name, found) for group in groups for name, found in group.checks.items()]
+    scores = [score for one in judged for score in one.scores.values()]
+    scored = [setting for one, setting in zip(judged, settings, strict=True) if one.scores]
     found = {
         "version": 1,
-        "title": _title(scored, groups),
-        "widths": sorted({run.width for _, run in runs} | _widths(scored)),
-        "recipes": list(dict.fromkeys([*(one["label"] for one in verdicts), *_of_runs(runs, labels)])),
+        "title": _title(scores, groups),
+        "unit": "nats/token" if scored and None not in scored else "",
+        "widths": sorted({run.width for _, run in runs} | {width for one in scores for width in one.widths}),
+        "recipes": list(dict.fromkeys([*(one["label"] for one in verdicts), *names])),
         "runs": [
-            {**_run(group, run, labels), "drawn": shown}
-            for (group, run), shown in zip(runs, kept, strict=True)
+            {**_run(run, name), "drawn": shown}
+            for (_, run), name, shown in zip(runs, names, kept, strict=True)
         ],
         "verdicts": verdicts,
         "comparison": comparisons,
@@ -116,38 +119,69 @@ def _recipes(group: Group) -> list[str]:
     return [*(group.scores or {}), *(run.recipe for run in group.runs), *([str(steady)] if steady else [])]
 
 
-def _of_runs(runs: Sequence[tuple[Group, Run]], labels: Mapping[tuple[str, str], str]) -> list[str]:
-    return [labels[group.name, run.recipe] for group, run in runs]
+def _cards(
+    group: Group,
+    judged: Judged,
+    labels: Mapping[str, str],
+    lines: Mapping[Key, list[SteadyLine]],
+    units: Mapping[str, Units],
+    setting: Setting | None,
+) -> list[dict[str, Any]]:
+    """What the first panel says of each recipe of a group, in the group's order."""
+    listed = group.checks.get("coordinates", {}).get("failed", [])
+    failed = [str(one) for one in listed] if isinstance(listed, list) else []
+    fine = [labels[recipe] for recipe, score in judged.scores.items() if overall(score) == "good"]
+    # Of several pairs the first: cards are of recipes.
+    alone = {recipe: some for (recipe, _, _), some in reversed(lines.items()) if recipe not in judged.scores}
+    found: list[dict[str, Any]] = []
+    for recipe in dict.fromkeys(_recipes(group)):
+        label, score = labels[recipe], judged.scores.get(recipe)
+        others = [one for one in fine if one != label]
+        if score is not None:
+            steady = lines.get((recipe, *score.tuned), [])
+            found.append(verdict(score, label, setting, units[recipe], steady, failed, others))
+            continue
+        if recipe in alone:
+            found.append(steady_verdict(label, alone[recipe]))
+        if recipe in judged.reasons:
+            runs = [run for run in group.runs if run.recipe == recipe]
+            card = unscored(label, runs, judged.reasons[recipe], others)
+            # One card a recipe: where its steady state is known that says more than that losses cannot be compared.
+            if recipe not in alone:
+                found.append(card)
+            else:
+                found[-1]["sentences"] += card["sentences"]
+                found[-1]["next"] += card["next"]
+    return found
 
 
-def _run(group: Group, run: Run, labels: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    step = run.metrics.get("step")
+def _run(run: Run, label: str) -> dict[str, Any]:
+    step = run.metrics.get("step", math.nan)
     return {
         "name": run.name,
-        "recipe": labels[group.name, run.recipe],
+        "recipe": label,
         "width": run.width,
         "pair": run.pair,
         "seed": run.seed,
         "status": run.status,
-        "step": step if isinstance(step, int) else run.log.last_step,
+        "step": int(step) if 0 <= step < 2**53 else run.log.last_step,
     }
 
 
 def _loss(
-    scores: Mapping[str, RecipeScore], labels: Mapping[tuple[str, str], str], group: Group, decay: str
+    scores: Mapping[str, RecipeScore], labels: Mapping[str, str], group: Group, decay: str, base: int
 ) -> dict[str, Any]:
-    name = {recipe: labels[group.name, recipe] for recipe in scores}
     return {
         "axes": axis_names(decay),
         "range": loss_range(scores),
-        "base": min(width for score in scores.values() for width in score.widths),
-        "panels": [{**dataclasses.asdict(one), "recipe": name[one.recipe]} for one in loss_panels(scores)],
+        "base": base,
+        "panels": [{**dataclasses.asdict(one), "recipe": labels[one.recipe]} for one in loss_panels(scores)],
         "heat": [
-            {**one, "recipe": name[recipe]}
+            {**one, "recipe": labels[recipe]}
             for recipe, score in scores.items()
             for one in heatmaps(score, [run for run in group.runs if run.recipe == recipe])
         ],
-        "pairs": {name[recipe]: pair_name(*score.tuned) for recipe, score in scores.items()},
+        "pairs": {labels[recipe]: pair_name(*score.tuned) for recipe, score in scores.items()},
     }
 
 
@@ -159,17 +193,13 @@ def _check(group: Group, name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _title(scored: Sequence[tuple[Group, Mapping[str, RecipeScore]]], groups: Sequence[Group]) -> str:
-    some = [score for _, scores in scored for score in scores.values()]
-    if some:
-        base, target = min(min(one.widths) for one in some), max(one.target for one in some)
-        return f"Tuned at width {base}, applied at width {target}"
+def _title(scores: Sequence[RecipeScore], groups: Sequence[Group]) -> str:
+    spans = {(min(one.widths), one.target) for one in scores}
+    if len(spans) == 1:
+        ((tuned_at, target),) = spans
+        return f"Tuned at width {tuned_at}, applied at width {target}"
     count = sum(len(group.runs) for group in groups)
     return f"{count} run{'s'[: count != 1]} of {', '.join(group.name for group in groups)}"
-
-
-def _widths(scored: Sequence[tuple[Group, Mapping[str, RecipeScore]]]) -> set[int]:
-    return {width for _, scores in scored for score in scores.values() for width in score.widths}
 
 
 def _notes(groups: Sequence[Group]) -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,11 @@ from mupwd.proxy import family
 from mupwd.proxy.manifest import read_manifest
 from mupwd.sweep.proxy_study import proxy_configs
 from mupwd.sweep.trial import Result
+
+_RATIOS = ("depth_ratio", "batch_ratio", "token_ratio")  # of the plan, besides the widths
+
+Factors = tuple[float, float]
+"""On the learning rate and on the coupled weight decay, relative to the base."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,12 @@ class Setting:
       tokens: in one step.
       seeds: that ran near the optima; the first one ran everywhere.
       decay: "coupled" (per unit of learning rate) or "independent" (per step at the peak learning rate).
-      matrix: `{recipe: (factor on the learning rate, factor on the decay)}` of a matrix at the target.
+      matrix: `{recipe: factors of a matrix at the target}`, as far as they are known.
       trials: how many.
       trial_seconds: that all trials took together.
       environment: versions, device and git revision.
+      base: the width at which learning rates and decays mean what they say; None: the narrowest.
+      tuned_matrix: as `matrix`, at the narrowest width; empty where that is the base.
     """
 
     command: str
@@ -41,10 +48,17 @@ class Setting:
     tokens: int
     seeds: tuple[int, ...]
     decay: str
-    matrix: Mapping[str, tuple[float, float]]
+    matrix: Mapping[str, Factors]
     trials: int
     trial_seconds: float
     environment: Mapping[str, Any]
+    base: int | None = None
+    tuned_matrix: Mapping[str, Factors] = field(default_factory=dict)
+
+    def factors(self, recipe: str) -> tuple[Factors | None, Factors | None]:
+        """Returns those of a matrix at the width that was tuned and at the target; None where unknown."""
+        target = self.matrix.get(recipe)
+        return self.tuned_matrix.get(recipe, None if target is None else (1.0, 1.0)), target
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as JSON types."""
@@ -83,11 +97,21 @@ def study_setting(study: Described, results: Sequence[Result], directory: Path, 
     assert study.base is not None
     llamas = family(proxy, base=study.base)
     form = "forward" if proxy.tied else "folded"
-    matrix = {}
-    for recipe in study.recipes:
-        plan = llamas.plan(study.target, recipe=recipe, form=form)
+
+    def factors(recipe: str, choose: Callable[[Iterable[int]], int]) -> Factors:
+        # Of the widths that ran: a sweep that was given up, or that halves, may lack some.
+        width = choose(one.trial.width for one in results if one.trial.hyperparameters["recipe"] == recipe)
+        ratios = {name: value for name, value in study.given(width).items() if name in _RATIOS}
+        plan = llamas.plan(width, recipe=recipe, form=form, **ratios)
         one = next(parameter for parameter in plan.values() if parameter.role == "matrix")
-        matrix[recipe] = (one.lr, one.wd)
+        return one.lr, one.wd
+
+    ran = [
+        recipe
+        for recipe in study.recipes
+        if any(one.trial.hyperparameters["recipe"] == recipe for one in results)
+    ]
+    narrowest = min(one.trial.width for one in results)
     return Setting(
         command=command,
         model=f"LLaMA proxy, {proxy.layers} layer{'s'[: proxy.layers != 1]}, head size {proxy.head_dim}",
@@ -97,8 +121,10 @@ def study_setting(study: Described, results: Sequence[Result], directory: Path, 
         tokens=train.batch_size * train.sequence_length,
         seeds=study.seeds,
         decay=train.decay,
-        matrix=matrix,
+        matrix={recipe: factors(recipe, max) for recipe in ran},
         trials=len(results),
         trial_seconds=sum(result.seconds for result in results),
         environment=manifest["environment"],
+        base=study.base,
+        tuned_matrix={} if narrowest == study.base else {recipe: factors(recipe, min) for recipe in ran},
     )

@@ -12,10 +12,10 @@ import numpy as np
 
 from mupwd.diagnostics.matrices import layout_of
 from mupwd.plan.layers import starred
-from mupwd.report.collect import Run
 from mupwd.report.downsample import downsample
 from mupwd.report.logs import geometric_mean
 from mupwd.report.pack import EXACT, FINE, ROUGH, Packer
+from mupwd.report.runs import Run
 
 _NAME = re.compile(r"(spectral|update)/(.+)/([^/]+)", re.DOTALL)
 _SIGMA = re.compile(r"sigma_(\d+)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -10,15 +9,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from mupwd.report.setting import Setting
+from mupwd.report.units import units_said
 from mupwd.report.words import (
     SIGNS,
+    UNIT,
     Sentence,
     comparison,
     horizon_words,
     optimum_words,
-    power,
     sentences,
     tuned_words,
+    value_words,
 )
 from mupwd.transfer import RecipeScore
 
@@ -35,19 +36,22 @@ def print_scorecard(console: Console, scores: Mapping[str, RecipeScore], setting
       scores: what `mupwd.transfer.scorecard` returns.
       setting: how the trials were run; None where that is not known of the model.
     """
-    unit = ("",) if setting is None else ()
+    unit = "" if setting is None else UNIT
     for score in scores.values():
         console.print()
+        units = units_said(setting, score)
         console.print(
-            f"[bold]{escape(score.recipe)}[/bold]  {tuned_words(score)}", highlight=False, soft_wrap=True
+            f"[bold]{escape(score.recipe)}[/bold]  {tuned_words(score, units.base)}",
+            highlight=False,
+            soft_wrap=True,
         )
-        if setting is not None:
-            console.print(f"  {horizon_words(score, setting)}", highlight=False, soft_wrap=True)
+        if setting is not None and (horizon := horizon_words(score, setting, units)):
+            console.print(f"  {horizon}", highlight=False, soft_wrap=True)
         console.print(_table(score), width=max(console.width, _WIDTH), crop=False)
-        for sentence in sentences(score, *unit):
+        for sentence in sentences(score, unit):
             _print(console, sentence)
     console.print()
-    for sentence in comparison(scores, *unit):
+    for sentence in comparison(scores, unit):
         _print(console, sentence)
     console.print(
         f"Losses are {'eval/loss' if setting is None else 'nats per token of held-out text'}, ± the noise of one "
@@ -73,7 +77,7 @@ def _table(score: RecipeScore) -> Table:
             str(width),
             escape(optimum_words(one.learning_rate.optimum)),
             escape(optimum_words(one.weight_decay.optimum)),
-            f"{power(math.log2(one.best[0]))}, {power(math.log2(one.best[1]))}",
+            f"{value_words(one.best[0])}, {value_words(one.best[1])}",
             noise,
         )
     return table

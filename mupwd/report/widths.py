@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mupwd.report.collect import Group, Run
 from mupwd.report.late import late
+from mupwd.report.runs import Group, Run
 from mupwd.transfer.steady import TOLERANCE, SteadyLine, check_widths, judge_steady_state
 from mupwd.transfer.steady_state import ELAPSED, SteadyRun
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mupwd.report.setting import Setting
+from mupwd.report.units import Units
 from mupwd.transfer import Drift, Estimate, Optimum, RecipeScore, recipe_gain
 
 Mark = Literal["good", "bad", "open"]
-_UNIT = " nats/token"  # of losses; empty where a model of one's own says what its loss is
+UNIT = " nats/token"  # of losses; empty where a model of one's own says what its loss is
 SIGNS: dict[Mark, str] = {"good": "✓", "bad": "✗", "open": "?"}
 
 
@@ -31,6 +32,16 @@ def power(log2: float) -> str:
       ('2^-5', '2^-5.13')
     """
     return f"2^{round(log2, 2):g}"
+
+
+def value_words(value: float) -> str:
+    """Returns a learning rate or a decay as a power of two; 0 has none.
+
+    Example:
+      >>> value_words(0.25), value_words(0.0)
+      ('2^-2', '0')
+    """
+    return power(math.log2(value)) if value > 0 else "0"
 
 
 def optimum_words(optimum: Optimum | None) -> str:
@@ -86,50 +97,72 @@ def drift_words(what: str, drift: Drift | None) -> Sentence:
     return Sentence("open", f"best {what}: undecided, {number} of width; {drift.advice}")
 
 
-def regret_words(score: RecipeScore, unit: str = _UNIT) -> Sentence:
+def regret_words(score: RecipeScore, unit: str = UNIT) -> Sentence:
     """Returns what was lost by not tuning at the target."""
     regret, best = score.regret, score.widths[score.target].best
     where = f"at width {score.target}"
     if not math.isfinite(regret.value):
         return Sentence("bad", f"{where} the tuned pair diverges")
     number = f"{estimate_words(regret)}{unit}"
+    mark: Mark = "open" if regret.interval is None else "good"
     if best == score.tuned:
-        return Sentence("good", f"{where} no pair that ran beats the tuned one; regret {number}")
+        if regret.interval is None and not _neighbours(score):
+            return Sentence("open", f"{where} only the tuned pair ran: regret not known")
+        return Sentence(mark, f"{where} no pair that ran beats the tuned one; regret {number}")
     if regret.within_noise:
-        mark: Mark = "open" if regret.interval is None else "good"
         return Sentence(mark, f"{where} the tuned pair is as good as the best within noise; regret {number}")
-    better = f"learning rate {power(math.log2(best[0]))}, decay {power(math.log2(best[1]))}"
+    better = f"learning rate {value_words(best[0])}, decay {value_words(best[1])}"
     return Sentence("bad", f"{where} tuning there would have won {number} ({better})")
 
 
-def timescales(score: RecipeScore, setting: Setting) -> tuple[float, float]:
-    """Returns `1 / (lr * wd)` of a matrix in steps at the peak learning rate, at the base and at the target."""
-    rate, decay = score.tuned
-    base = 1 / decay if setting.decay == "independent" else 1 / (rate * decay)
-    lr, wd = setting.matrix[score.recipe]
-    return base, base / (lr * wd)
+def timescales(score: RecipeScore, decay: str, units: Units) -> tuple[float, float] | None:
+    """Returns `1 / (lr * wd)` of a matrix in steps at the peak learning rate, at the width that was tuned and at the
+    target; None where they are not known, or where the tuned decay is 0.
+
+    Args:
+      score: of the recipe.
+      decay: "coupled" or "independent".
+      units: of its learning rates and decays.
+    """
+    rate, wd = score.tuned
+    if units.tuned is None or units.target is None:
+        return None
+    rates = [wd * lr_factor * wd_factor for lr_factor, wd_factor in (units.tuned, units.target)]
+    rates = rates if decay == "independent" else [rate * one for one in rates]
+    return (1 / rates[0], 1 / rates[1]) if min(rates) > 0 else None
 
 
-def horizon_words(score: RecipeScore, setting: Setting) -> str:
-    """Returns how the run's length compares with the time in which decay forgets."""
-    base, target = timescales(score, setting)
+def horizon_words(score: RecipeScore, setting: Setting, units: Units) -> str:
+    """Returns how the run's length compares with the time in which decay forgets; empty where that is not known."""
+    if not score.tuned[1]:
+        return "the tuned weight decay is 0: weights keep what they learned"
+    found = timescales(score, setting.decay, units)
+    if found is None:
+        return ""
     formula = "1/wd" if setting.decay == "independent" else "1/(lr·wd)"
     return (
-        f"decay timescale {formula} of a matrix: {base:,.0f} steps at width {min(score.widths)}, "
-        f"{target:,.0f} at width {score.target}; the runs have {setting.steps:,} steps"
+        f"decay timescale {formula} of a matrix: {found[0]:,.0f} steps at width {min(score.widths)}, "
+        f"{found[1]:,.0f} at width {score.target}; the runs have {setting.steps:,} steps"
     )
 
 
-def tuned_words(score: RecipeScore) -> str:
-    """Returns the pair that was tuned at the base."""
+def tuned_words(score: RecipeScore, base: int) -> str:
+    """Returns the pair that was tuned.
+
+    Args:
+      score: of the recipe.
+      base: the width whose units the pair is in.
+    """
     lr, wd = score.tuned
+    tuned_at = min(score.widths)
+    units = "" if base == tuned_at else f", in units of base {base}"
     return (
-        f"tuned at width {min(score.widths)}: learning rate {power(math.log2(lr))} = {lr:.3g}, "
-        f"weight decay {power(math.log2(wd))} = {wd:.3g}"
+        f"tuned at width {tuned_at}{units}: learning rate {value_words(lr)} = {lr:.3g}, "
+        f"weight decay {value_words(wd)} = {wd:.3g}"
     )
 
 
-def sentences(score: RecipeScore, unit: str = _UNIT) -> list[Sentence]:
+def sentences(score: RecipeScore, unit: str = UNIT) -> list[Sentence]:
     """Returns the findings on one recipe."""
     return [
         drift_words("learning rate", score.learning_rate_drift),
@@ -138,7 +171,7 @@ def sentences(score: RecipeScore, unit: str = _UNIT) -> list[Sentence]:
     ]
 
 
-def comparison(scores: Mapping[str, RecipeScore], unit: str = _UNIT) -> list[Sentence]:
+def comparison(scores: Mapping[str, RecipeScore], unit: str = UNIT) -> list[Sentence]:
     """Returns how the first recipe's transferred pair does at the target against each other one's.
 
     Args:
@@ -158,3 +191,15 @@ def comparison(scores: Mapping[str, RecipeScore], unit: str = _UNIT) -> list[Sen
         else:
             found.append(Sentence("good" if gain.value < 0 else "bad", text))
     return found
+
+
+def _neighbours(score: RecipeScore) -> bool:
+    """Whether another learning rate or decay ran at the target, as often as the tuned pair."""
+    at, (rate, decay) = score.widths[score.target], score.tuned
+    most = len(score.transferred)
+    curves = ((at.learning_rate, rate), (at.weight_decay, decay))
+    return any(
+        value != tuned and len(losses) >= most
+        for curve, tuned in curves
+        for value, losses in curve.losses.items()
+    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -33,10 +35,10 @@ def shapes(width: int) -> dict:
     }
 
 
-def save_plan(file: Path, width: int) -> None:
+def save_plan(file: Path, width: int, base: int = 32) -> None:
     """Writes the plan of a width under mupwd's rule."""
     axes = dict.fromkeys(PATHS, "in out")
-    mupwd.family_from_shapes(shapes(32), shapes(64), axes=axes).plan(shapes(width)).save(file)
+    mupwd.family_from_shapes(shapes(base), shapes(2 * base), axes=axes).plan(shapes(width)).save(file)
 
 
 def observations(
@@ -67,18 +69,33 @@ def write_log(
             log.write(step, {"train/loss": loss, **observations(step, width, grows)}, time=0.0)
 
 
-def write_run(directory: Path, width: int, recipe: str = "mupwd", **values: float) -> None:
-    """Writes a single run without a result: one that is still running."""
+def write_run(
+    directory: Path,
+    width: int,
+    recipe: str = "mupwd",
+    about: Mapping[str, Any] | None = None,
+    **values: float,
+) -> None:
+    """Writes a single run without a result: one that is still running; `about` is more that its manifest says."""
     write_log(directory, width, **values)
     run = {"width": width, "learning_rate": 2**-5, "weight_decay": 0.25, "seed": 0, "recipe": recipe}
+    run |= about or {}
     (directory / "manifest.json").write_text(
         json.dumps({"schema": 1, "run": run, "environment": {"python": "3.11"}})
     )
     save_plan(directory / "plan.json", width)
 
 
-def write_sweep(directory: Path, recipes: tuple[str, ...] = ("stays", "moves"), grows: float = 0.0) -> None:
-    """Writes a finished sweep; the runs at the pair that is best at the base have logs, of seeds 0 and 1."""
+def write_sweep(
+    directory: Path,
+    recipes: tuple[str, ...] = ("stays", "moves"),
+    grows: float = 0.0,
+    *,
+    widths: tuple[int, ...] = WIDTHS,
+    base: int = 32,
+    seeds: tuple[int, ...] = (0, 1),
+) -> None:
+    """Writes a finished sweep; the runs at the pair that is best at the base have logs."""
     trials = directory / "trials"
     trials.mkdir(parents=True)
     environment = {"python": "3.11", "versions": {"jax": "0.10"}, "git_revision": None}
@@ -87,29 +104,39 @@ def write_sweep(directory: Path, recipes: tuple[str, ...] = ("stays", "moves"), 
     (directory / "manifest.json").write_text(json.dumps(text))
     (directory / "sweep.json").write_text(json.dumps({"recipes": recipes}))
     for recipe in recipes:
-        for width in WIDTHS:
+        for width in widths:
             for rate in range(-9, -2):
                 for decay in (-6, -4, -2, 0):
-                    for seed in (0, 1):
-                        _write_trial(trials, recipe, width, rate, decay, seed, grows)
+                    for seed in seeds:
+                        given = {"learning_rate": 2.0**rate, "weight_decay": 2.0**decay, "recipe": recipe}
+                        write_trial(trials, width, {**given, "base": base}, seed, grows)
 
 
-def _write_trial(
-    trials: Path, recipe: str, width: int, rate: int, decay: int, seed: int, grows: float
-) -> None:
-    given = {"learning_rate": 2.0**rate, "weight_decay": 2.0**decay, "recipe": recipe, "base": 32}
-    metrics = train(width, {**given, "noise": 0.003}, seed, None)
+def write_trial(
+    trials: Path,
+    width: int,
+    given: Mapping[str, Any],
+    seed: int,
+    grows: float = 0.0,
+    metrics: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes one finished trial and returns its file; it has a log at the pair that is best at the base.
+
+    Its loss is that of `helpers.synthetic.train` unless metrics are given.
+    """
+    found = dict(metrics or train(width, {**given, "noise": 0.003}, seed, None))
     trial = Trial(width, {**given, "steps": STEPS, "batch_size": 4, "sequence_length": 8}, seed)
-    if (rate, decay) == (-5, -2):
+    if (given["learning_rate"], given["weight_decay"]) == (2**-5, 2**-2):
         folder = trials / trial.id
         write_log(folder, width, grows=grows)
-        save_plan(folder / "plan.json", width)
+        save_plan(folder / "plan.json", width, given["base"])
         last = observations(STEPS, width, grows)
         late = {
             f"{name}_last_quarter": value
             for name, value in last.items()
             if "sigma_1" in name or "gain" in name
         }
-        metrics |= {**last, **late, "step": STEPS, "train/decay_elapsed": 20.0}
-    result = Result(trial, metrics, seconds=1.0)
-    (trials / f"{trial.id}.json").write_text(json.dumps(result.as_json()))
+        found |= {**last, **late, "step": STEPS, "train/decay_elapsed": 20.0}
+    file = trials / f"{trial.id}.json"
+    file.write_text(json.dumps(Result(trial, found, seconds=1.0).as_json()))
+    return file

@@ -13,6 +13,7 @@ from mupwd.report.collect import Group
 from mupwd.report.measures import print_measures
 from mupwd.report.payload import payload
 from mupwd.report.terminal import print_scorecard
+from mupwd.report.units import units_said
 from mupwd.report.words import (
     comparison,
     estimate_words,
@@ -43,8 +44,12 @@ def test_an_independent_decay_has_a_timescale_of_its_own_and_is_called_so(scores
     score = scores["stays"]
     rate, decay = score.tuned
     coupled, independent = (make_setting(scores, decay=kind) for kind in ("coupled", "independent"))
-    assert f"1/(lr·wd) of a matrix: {1 / (rate * decay):,.0f} steps" in horizon_words(score, coupled)
-    assert f"1/wd of a matrix: {1 / decay:,.0f} steps" in horizon_words(score, independent)
+    assert f"1/(lr·wd) of a matrix: {1 / (rate * decay):,.0f} steps" in horizon_words(
+        score, coupled, units_said(coupled, score)
+    )
+    assert f"1/wd of a matrix: {1 / decay:,.0f} steps" in horizon_words(
+        score, independent, units_said(independent, score)
+    )
     for setting, name in ((coupled, "weight decay (coupled)"), (independent, "weight decay (independent)")):
         found = payload([Group("sweep", scores=scores, setting=setting)])
         assert found["loss"][0]["axes"]["weight_decay"] == name
@@ -112,11 +117,11 @@ def test_a_tuned_pair_that_diverges_at_the_target_is_said_to():
 
 def test_horizon_and_tuned(scores):
     setting = make_setting(scores)
-    assert horizon_words(scores["stays"], setting) == (
+    assert horizon_words(scores["stays"], setting, units_said(setting, scores["stays"])) == (
         "decay timescale 1/(lr·wd) of a matrix: 128 steps at width 32, 256 at width 128; the runs have 500 steps"
     )
     assert (
-        tuned_words(scores["stays"])
+        tuned_words(scores["stays"], 32)
         == "tuned at width 32: learning rate 2^-5 = 0.0312, weight decay 2^-2 = 0.25"
     )
 
