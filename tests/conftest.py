@@ -1,12 +1,27 @@
 """Strict JAX for every test, on eight virtual CPU devices so that sharding is exercised."""
 
 import os
+import shutil
+import tempfile
 
 # Before jax is imported: the number of devices is fixed when its backend starts.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
+# What one process of a test run compiled, its other processes need not: a directory that ends with the run. The limit
+# of size, which is never met, makes JAX lock it.
+_OURS = "MUPWD_TESTS_COMPILED"
+if _OURS not in os.environ:
+    os.environ[_OURS] = str(os.getpid())
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="mupwd-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**32)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_unconfigure():
+    if os.environ[_OURS] == str(os.getpid()):
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
