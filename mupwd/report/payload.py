@@ -80,7 +80,7 @@ def payload(groups: Sequence[Group]) -> dict[str, Any]:
         "comparison": comparisons,
         "loss": loss,
         "curves": losses([(n, run) for n, (_, run) in enumerate(runs) if kept[n]], packer),
-        "spectra": panels([run for _, run in runs], kept, packer),
+        "spectra": panels([run for _, run in runs], names, kept, packer),
         "slopes": slopes,
         "checks": checks,
         "manifest": [manifest_rows(*one) for one in zip(groups, settings, strict=True)],

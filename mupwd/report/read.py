@@ -168,7 +168,10 @@ def _add_log(run: Run, directory: Path, notes: list[str]) -> None:
 def _plan(directory: Path, notes: list[str]) -> Plan | None:
     file = directory / manifests.PLAN_NAME
     try:
-        return Plan.load(file)
+        plan = Plan.load(file)
+        if not all(isinstance(one, int | float) for own in plan.values() for one in (own.lr, own.wd)):
+            raise ValueError("its factors are no numbers")
+        return plan
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError, PlanError) as error:
