@@ -85,11 +85,16 @@ def run(args: argparse.Namespace) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, text)
     for one in found["verdicts"]:
-        print(f"{one['label']}: {one['word']}")
+        print(_printable(f"{one['label']}: {one['word']}"))
     for note in found["notes"]:
-        print(f"note: {note}")
+        print(_printable(f"note: {note}"))
     print(f"{len(found['runs'])} runs; written: {out} ({len(text.encode()) / 1e6:.1f} MB)")
     if args.figures is not None:
         for file in write_figures(args.figures, found):
             print(f"  {file}")
     return 0
+
+
+def _printable(text: str) -> str:
+    """Names come from files and may hold anything: what no terminal should be given is shown as its escape."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)

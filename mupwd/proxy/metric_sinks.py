@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import inspect
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
@@ -15,6 +15,8 @@ QUEUE_RECORDS = 1000
 """How many records may wait for one sink; more are lost to it."""
 PATIENCE_SECONDS = 5.0
 """How long the end of a run waits for a sink that takes nothing."""
+END_SECONDS = 60.0
+"""How long the end of a run waits for all sinks together, however steadily they take records."""
 
 
 class MetricWriter(Protocol):
@@ -71,9 +73,12 @@ class BackgroundSinks:
             lane.write(step, metrics)
 
     def close(self) -> None:
-        """Waits for sinks while they take records, flushes them, and tells what was lost."""
+        """Waits for sinks while they take records, a minute at most, flushes them, and tells what was lost."""
         for lane in self._lanes:
-            lane.close()
+            lane.end()
+        deadline = time.monotonic() + END_SECONDS
+        for lane in self._lanes:
+            lane.wait(deadline)
             if lane.trouble:
                 print(f"notice: {lane.trouble}", file=sys.stderr)
 
@@ -89,9 +94,11 @@ class _Lane:
 
     def __init__(self, sink: Any, deliver: Callable[[int, dict[str, float]], Any]):
         self._sink, self._deliver = sink, deliver
-        self._given = self._taken = self._tried = 0
-        self._error: Exception | None = None
-        self._queue: queue.Queue[tuple[int, Mapping[str, float]] | None] = queue.Queue(QUEUE_RECORDS)
+        self._given = self._dropped = self._taken = self._tried = 0
+        self._error: BaseException | None = None
+        self._flush_error: BaseException | None = None
+        self._gave_up: str | None = None
+        self._queue: queue.SimpleQueue[tuple[int, Mapping[str, float]] | None] = queue.SimpleQueue()
         # trackio and others keep their run in a context variable, and a new thread would start without.
         context = contextvars.copy_context()
         # A daemon: a sink that hangs must not keep the process from its end.
@@ -100,54 +107,67 @@ class _Lane:
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         self._given += 1
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait((step, metrics))
+        if self._queue.qsize() < QUEUE_RECORDS:
+            self._queue.put((step, metrics))
+        else:
+            self._dropped += 1
 
-    def close(self) -> None:
-        try:
-            self._queue.put(None, timeout=PATIENCE_SECONDS)
-        except queue.Full:
-            return
+    def end(self) -> None:
+        """Says that no record follows."""
+        self._queue.put(None)
+
+    def wait(self, deadline: float) -> None:
+        """Waits until the sink is done, does nothing for a while, or the time is up."""
         tried = None
         while self._thread.is_alive() and tried != self._tried:
-            tried = self._tried
-            self._thread.join(PATIENCE_SECONDS)
+            tried, left = self._tried, deadline - time.monotonic()
+            self._thread.join(max(0.0, min(PATIENCE_SECONDS, left)))
+            if left < PATIENCE_SECONDS and self._thread.is_alive():
+                self._gave_up = f"it was not done {END_SECONDS:g} s after the end"
+                return
+        if self._thread.is_alive():
+            self._gave_up = f"it did nothing for {PATIENCE_SECONDS:g} s"
 
     @property
     def trouble(self) -> str | None:
         """What was lost and why, after the end."""
-        lost, hangs = self._given - self._taken, self._thread.is_alive()
-        if not (lost or hangs or self._error):
-            return None
+        lost, name = self._given - self._taken, _name(self._sink)
         reasons = []
         if self._error is not None:
-            reasons.append(f"its first error: {type(self._error).__name__}: {self._error}")
-        if hangs:
-            reasons.append(f"it did nothing for {PATIENCE_SECONDS:g} s")
-        elif lost and not self._error:
+            reasons.append(f"its first error: {_words(self._error)}")
+        if self._dropped:
             reasons.append(f"more than {QUEUE_RECORDS} waited for it")
-        return (
-            f"{lost} of {self._given} records did not reach the sink {_name(self._sink)} ({'; '.join(reasons)}); "
-            "what else the run wrote is whole"
-        )
+        if self._gave_up is not None:
+            reasons.append(self._gave_up)
+        flush = None if self._flush_error is None else f"its flush failed: {_words(self._flush_error)}"
+        rest = "; what else the run wrote is whole"
+        if lost:
+            told = "; ".join([*reasons, *([flush] if flush else [])])
+            return f"{lost} of {self._given} records did not reach the sink {name} ({told}){rest}"
+        if flush or self._gave_up:
+            # What it took it may still hold in memory.
+            count = f"{self._given} record{'s'[: self._given != 1]}"
+            return f"the sink {name} took {count}, and may have lost some of them ({flush or self._gave_up}){rest}"
+        return None
 
     def _work(self) -> None:
         while (record := self._queue.get()) is not None:
             step, metrics = record
-            if self._try(lambda: self._deliver(step, dict(metrics))):  # noqa: B023 - called at once
-                self._taken += 1
+            error = self._try(lambda: self._deliver(step, dict(metrics)))  # noqa: B023 - called at once
+            self._error = self._error or error
+            self._taken += error is None
         if (flush := getattr(self._sink, "flush", None)) is not None:
-            self._try(flush)
+            self._flush_error = self._try(flush)
 
-    def _try(self, action: Callable[[], Any]) -> bool:
+    def _try(self, action: Callable[[], Any]) -> BaseException | None:
         try:
             action()
-        except Exception as error:
-            self._error = self._error or error
-            return False
+        # Also SystemExit, which would end this thread without a word.
+        except BaseException as error:
+            return error
         finally:
             self._tried += 1
-        return True
+        return None
 
 
 def _delivery(sink: Any) -> Callable[[int, dict[str, float]], Any]:
@@ -168,6 +188,10 @@ def _delivery(sink: Any) -> Callable[[int, dict[str, float]], Any]:
         "a sink is an object with write_scalars(step, metrics), or a function that can be called as "
         f"log(metrics, step=step); {problem}. Wrap another one, as in: lambda metrics, step: log(metrics)"
     )
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _name(sink: Any) -> str:

@@ -18,7 +18,7 @@ from mupwd.report.runs import Run
 from mupwd.report.shapes import Shape, packed_shapes, shape_of
 
 _MOST, _LEAST = 1500, 40  # points of a series
-_ALL = 350_000  # of all series together, as long as each keeps the least
+_ALL = 250_000  # of all series together, as long as each keeps the least
 _CEILING = 2_000_000  # of all series together: beyond it each keeps fewer still
 _VISIBLE = 2e-3  # a relative error below it is narrower than the line
 

@@ -95,7 +95,7 @@ def test_the_data_alone_are_those_of_the_page(sweep):
 
 
 def grid(widths, matrices, steps, every):
-    """A group of runs with a log in memory: all that the proxy and `track_spectrum` write of a matrix."""
+    """A group of runs with a log in memory: all that the proxy and `track_spectrum` write of a matrix, and noisy."""
     names = tuple(f"layers/{i}/w/kernel" for i in range(matrices))
     runs = []
     rng = np.random.default_rng(0)
@@ -109,7 +109,8 @@ def grid(widths, matrices, steps, every):
             values[f"update/{name}/decay_timescale"] = 99.0
         series = {"train/loss": (np.arange(1, steps + 1), rng.normal(3, 0.01, steps))}
         for name, value in values.items():
-            series[name] = (at, value * np.exp(np.cumsum(rng.normal(0, 0.01, len(at)))))
+            value = 0.01 if name.endswith("err_1") else value
+            series[name] = (at, value * np.exp(rng.normal(0, 0.3, len(at))))
         runs.append(Run(f"run{number}", "mupwd", width, 0.01, 0.1, status="finished", log=Log(series)))
     return [Group("runs", runs)]
 
@@ -139,7 +140,7 @@ def numbers_of(found, reference):
     return unpack(found["numbers"])[start : start + count]
 
 
-def two_seeds(steps=3000):
+def two_seeds(steps=5000):
     """Three widths of two seeds each, with noise so that each seed is thinned at steps of its own."""
     rng = np.random.default_rng(0)
     at = np.arange(1, steps + 1)

@@ -232,15 +232,55 @@ def test_a_full_queue_is_counted(monkeypatch, capsys):
     assert "more than 4 waited for it" in told
 
 
-def test_a_flush_that_fails_is_told(capsys):
+def test_a_flush_that_fails_or_hangs_is_told_as_what_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(metric_sinks, "PATIENCE_SECONDS", 0.1)
+    leave = threading.Event()
+
     class Fails(Writer):
         def flush(self):
             raise OSError("quota")
 
-    with BackgroundSinks([Fails()]) as sinks:
+    class Waits(Writer):
+        def flush(self):
+            leave.wait()
+
+    with BackgroundSinks([Fails(), Waits()]) as sinks:
         sinks.write(1, {"a": 1.0})
-    assert "0 of 1 records did not reach" in (told := capsys.readouterr().err)
-    assert "OSError: quota" in told
+    first, second = capsys.readouterr().err.splitlines()
+    leave.set()
+    assert "took 1 record, and may have lost some of them (its flush failed: OSError: quota)" in first
+    assert "took 1 record, and may have lost some of them (it did nothing for 0.1 s)" in second
+
+
+def test_a_sink_that_would_end_the_process_is_told_as_any_other_error(capsys):
+    def ends(metrics, step):
+        raise SystemExit(f"no login at step {step}")
+
+    with BackgroundSinks([ends]) as sinks:
+        for step in range(5):
+            sinks.write(step, {})
+    told = capsys.readouterr().err
+    assert "5 of 5 records did not reach the sink" in told
+    assert "its first error: SystemExit: no login at step 0" in told
+    assert "waited" not in told
+
+
+def test_the_end_does_not_wait_for_ever_for_a_sink_that_is_slow_and_steady(monkeypatch, capsys):
+    monkeypatch.setattr(metric_sinks, "END_SECONDS", 0.3)
+    steps, leave = iter(range(100)), threading.Event()
+
+    def slow(metrics, step):
+        leave.wait(0.1)
+        next(steps)
+
+    with BackgroundSinks([slow]) as sinks:
+        for step in range(100):
+            sinks.write(step, {})
+    assert next(steps) < 90
+    told = capsys.readouterr().err
+    assert "of 100 records did not reach the sink" in told
+    assert "it was not done 0.3 s after the end" in told
+    leave.set()
 
 
 def test_a_sink_that_hangs_does_not_keep_the_process(tmp_path):

@@ -1,0 +1,15 @@
+"""Names that no terminal should be given."""
+
+import pytest
+from helpers.logs import write_trial
+
+from mupwd.commands.main import main
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "\udcff", "a\nnote: b"])
+def test_names_are_printed_as_text(tmp_path, capfd, name):
+    (tmp_path / "trials").mkdir()
+    given = {"learning_rate": 2**-5, "weight_decay": 0.5, "recipe": name, "base": 32}
+    write_trial(tmp_path / "trials", 32, given, 0)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "report.html")]) == 0
+    assert f"{name!r}"[1:-1] + ": undecided" in capfd.readouterr().out.splitlines()[0]
