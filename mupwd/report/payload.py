@@ -123,7 +123,7 @@ def _cards(
     group: Group,
     judged: Judged,
     labels: Mapping[str, str],
-    lines: Mapping[Key, list[SteadyLine]],
+    lines: dict[Key, list[SteadyLine]],
     units: Mapping[str, Units],
     setting: Setting | None,
 ) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ def read_run(directory: Path, notes: list[str]) -> Run:
     run = Run(
         name_of(directory.resolve()),
         str(about.get("recipe", "")),
-        width if isinstance(width, int) and 0 < width < _WIDEST else 0,
+        width if _is_width(width) else 0,
         _known(about.get("learning_rate")),
         _known(about.get("weight_decay")),
         seed if isinstance(seed, int) else 0,
@@ -117,7 +117,7 @@ def _trial(file: Path, notes: list[str]) -> Run | None:
     try:
         result = Result.from_json(json.loads(file.read_text(encoding="utf-8")))
         loss = result.loss
-        if result.trial.width >= _WIDEST:
+        if not _is_width(result.trial.width):
             raise ValueError("its width is no width of a model")
     # A whole number of hundreds of digits is no float.
     except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -169,12 +169,16 @@ def _plan(directory: Path, notes: list[str]) -> Plan | None:
     file = directory / manifests.PLAN_NAME
     try:
         plan = Plan.load(file)
+        for name in ("base", "width"):
+            value = getattr(plan, name)
+            if value is not None and not _is_width(value):
+                raise ValueError(f"its {name} is {value!r}")
         if not all(isinstance(one, int | float) for own in plan.values() for one in (own.lr, own.wd)):
             raise ValueError("its factors are no numbers")
         return plan
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, RecursionError, PlanError) as error:
+    except (OSError, ValueError, OverflowError, RecursionError, PlanError) as error:
         notes.append(f"{_place(file)} is left out: {_first_line(error)}")
         return None
 
@@ -183,9 +187,13 @@ def _place(file: Path) -> str:
     return f"{name_of(file.parent.resolve())}/{file.name}"
 
 
+def _is_width(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _WIDEST
+
+
 def _known(value: Any) -> float:
     number = as_number(value)
-    return math.nan if number is None else number
+    return number if number is not None and math.isfinite(number) else math.nan
 
 
 def _first_line(error: BaseException) -> str:

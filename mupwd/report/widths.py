@@ -27,7 +27,7 @@ def steady_lines(group: Group) -> dict[Key, list[SteadyLine]]:
     by_key: dict[Key, list[Run]] = defaultdict(list)
     for run in group.runs:
         observed = any(name.startswith(("spectral/", "gain/")) for name in run.metrics)
-        if observed and run.status in ("finished", "diverged"):
+        if observed and run.width and run.status in ("finished", "diverged"):
             by_key[run.recipe, run.learning_rate, run.weight_decay].append(run)
     found: dict[Key, list[SteadyLine]] = {}
     reasons: dict[str, str] = {}

@@ -162,3 +162,17 @@ def test_a_name_that_is_no_utf8_is_shown(tmp_path):
     directory = tmp_path / os.fsdecode(b"\xff")
     write_run(directory / "trials" / "one", 32)
     assert "1 run of �" in report_page([directory]).encode().decode()
+
+
+def test_a_plan_of_impossible_numbers_is_left_out(tmp_path):
+    for name, changes in (("a", {"base": 0}), ("b", {"width": "64"}), ("c", {"batch_ratio": 10**400})):
+        write_run(tmp_path / name, 64)
+        file = tmp_path / name / "plan.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    (group,) = collect([tmp_path / name for name in "abc"])
+    assert [run.plan is None for run in group.runs] == [True, True, False]
+    assert group.notes == [
+        "a/plan.json is left out: its base is 0",
+        "b/plan.json is left out: its width is '64'",
+    ]
+    assert len(payload([group])["runs"]) == 3

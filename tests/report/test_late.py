@@ -55,3 +55,13 @@ def test_without_learning_rates_the_reason_is_given(tmp_path):
     found = payload(collect([tmp_path / str(width) for width in WIDTHS]))
     assert found["slopes"] == []
     assert any("log train/learning_rate" in one for one in found["notes"])
+
+
+def test_a_run_of_unknown_width_has_no_place_among_slopes(tmp_path):
+    for width in WIDTHS:
+        write(tmp_path / str(width), width)
+    manifest = tmp_path / "32" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"width": 32', '"width": null'))
+    found = payload(collect([tmp_path / str(width) for width in WIDTHS]))
+    assert found["widths"] == [0, 64, 128]
+    assert found["slopes"] == []
