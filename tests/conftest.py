@@ -5,7 +5,7 @@ import shutil
 import tempfile
 
 # Before jax is imported: the number of devices is fixed when its backend starts.
-# Most of what tests do on a CPU is to compile: LLVM without optimisation halves it. What XLA itself does stays the same.
+# Tests mostly compile: LLVM without optimisation halves that, and changes nothing of what XLA itself does.
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}"
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -18,7 +18,7 @@ if _OURS not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**32)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
-import jax
+import jax  # noqa: E402 - it reads the environment
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
