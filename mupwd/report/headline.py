@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from mupwd.report.words import UNIT, Mark, Sentence, estimate_words, regret_words
 from mupwd.transfer import Drift, RecipeScore
@@ -27,6 +28,7 @@ def headline(score: RecipeScore, unit: str = UNIT) -> Sentence:
     if moving:
         how = " and ".join(f"the best {name} becomes {_factor(one)}" for name, one in moving.items())
         cost = _cost(score, unit)
+        cost = f"so far {cost}" if score.regret.within_noise and cost else cost
         return Sentence(
             "bad",
             f"From width {tuned_at} to {target} {how} than this rule sets it: tune anew at each width, or take another "
@@ -38,9 +40,7 @@ def headline(score: RecipeScore, unit: str = UNIT) -> Sentence:
     regret = regret_words(score, unit)
     text = f"What was tuned at width {tuned_at}"
     if regret.mark == "good":
-        return Sentence(
-            "good", f"{text} is as good at width {target} as tuning there: tune small, and use it large"
-        )
+        return Sentence("good", f"{text} is as good at width {target} as tuning there: carry it over")
     if regret.mark == "open":
         return Sentence(
             "good",
@@ -84,6 +84,22 @@ def _cost(score: RecipeScore, unit: str) -> str:
 def _factor(one: Drift) -> str:
     times = 2 ** min(abs(one.total), 99)
     return f"{times:.1f} times {'lower' if one.total < 0 else 'higher'}"
+
+
+def instead(scores: Mapping[str, RecipeScore], labels: Mapping[str, str]) -> list[str]:
+    """Returns which recipes to take in place of one that fails: those that transfer, then those that lost nothing.
+
+    Args:
+      scores: of one group.
+      labels: that the recipes have on the page.
+    """
+    marks = {recipe: overall(score) for recipe, score in scores.items()}
+    fine = [f"recipe {labels[one]} transfers here" for one, mark in marks.items() if mark == "good"]
+    return fine + [
+        f"recipe {labels[one]} lost nothing measurable here"
+        for one, mark in marks.items()
+        if mark == "open" and lost_nothing(scores[one])
+    ]
 
 
 def lost_nothing(score: RecipeScore) -> bool:

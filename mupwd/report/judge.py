@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mupwd.proxy.config import TrainConfig
 from mupwd.report.runs import Group, as_mapping
 from mupwd.report.setting import Setting
 from mupwd.report.units import known_bases
 from mupwd.transfer import Observation, RecipeScore, scorecard
+
+_DEFAULTS = asdict(TrainConfig())
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,16 @@ def describe(group: Group) -> Setting | None:
     """
     if group.setting is not None:
         return group.setting
-    counts = ("steps", "batch_size", "sequence_length")
-    trials = [run for run in group.runs if all(_is_count(run.hyperparameters.get(one)) for one in counts)]
+    # What the manifest of the proxy's runs and sweeps holds; a model of one's own has text of its own.
     corpus = as_mapping(group.manifest.get("run")).get("corpus")
+    trials = [run for run in group.runs if "steps" in run.hyperparameters]
     if not trials or not isinstance(corpus, dict):
         return None
     target = max(run.width for run in trials)
-    given = next(run.hyperparameters for run in trials if run.width == target)
+    # A trial says what it was given; the rest are the proxy's defaults.
+    given = _DEFAULTS | next(run.hyperparameters for run in trials if run.width == target)
+    if not all(_is_count(given[name]) for name in ("steps", "batch_size", "sequence_length")):
+        return None
     return Setting(
         command="",
         model="",
@@ -80,7 +86,7 @@ def describe(group: Group) -> Setting | None:
         steps=given["steps"],
         tokens=given["batch_size"] * given["sequence_length"],
         seeds=tuple(sorted({run.seed for run in trials})),
-        decay=str(given.get("decay", "coupled")),
+        decay=str(given["decay"]),
         matrix={},
         trials=len(trials),
         trial_seconds=sum(run.seconds for run in trials if run.seconds == run.seconds),

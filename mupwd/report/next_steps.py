@@ -19,7 +19,7 @@ def next_steps(
       base: the width whose units its learning rates and decays are in.
       steady: the lines of its steady state, at the tuned pair.
       failed: names that its coordinate check failed.
-      others: labels of recipes that transfer.
+      others: which recipes to take in its place, in words.
     """
     mark, tuned_at = overall(score), min(score.widths)
     found = [f"{name} fails the coordinate check: look at its panel first" for name in failed[:3]]
@@ -34,15 +34,8 @@ def next_steps(
             f"--recipe {score.recipe} --learning_rate {lr:g} --weight_decay {wd:g} …"
         )
     elif mark == "bad":
-        other = next(iter(others), None)
-        found.append(
-            f"do not carry values of width {tuned_at} over with this rule"
-            + (
-                f"; recipe {other} transfers here"
-                if other
-                else "; mupwd check finds the layer that breaks it"
-            )
-        )
+        other = next(iter(others), "mupwd check finds the layer that breaks it")
+        found.append(f"do not carry values of width {tuned_at} over with this rule; {other}")
     drifts = {"learning rate": score.learning_rate_drift, "weight decay": score.weight_decay_drift}
     for what, drift in drifts.items():
         if drift is None:

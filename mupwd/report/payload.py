@@ -12,7 +12,7 @@ from typing import Any
 from mupwd.report.curves import axis_names, loss_range
 from mupwd.report.curves import panels as loss_panels
 from mupwd.report.drawn import drawn
-from mupwd.report.headline import overall
+from mupwd.report.headline import instead
 from mupwd.report.heat import heatmaps
 from mupwd.report.judge import Judged, describe, judge
 from mupwd.report.manifests import manifest_rows
@@ -130,13 +130,12 @@ def _cards(
     """What the first panel says of each recipe of a group, in the group's order."""
     listed = group.checks.get("coordinates", {}).get("failed", [])
     failed = [str(one) for one in listed] if isinstance(listed, list) else []
-    fine = [labels[recipe] for recipe, score in judged.scores.items() if overall(score) == "good"]
+    others = instead(judged.scores, labels)
     # Of several pairs the first: cards are of recipes.
     alone = {recipe: some for (recipe, _, _), some in reversed(lines.items()) if recipe not in judged.scores}
     found: list[dict[str, Any]] = []
     for recipe in dict.fromkeys(_recipes(group)):
         label, score = labels[recipe], judged.scores.get(recipe)
-        others = [one for one in fine if one != label]
         if score is not None:
             steady = lines.get((recipe, *score.tuned), [])
             found.append(verdict(score, label, setting, units[recipe], steady, failed, others))

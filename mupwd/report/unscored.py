@@ -19,15 +19,14 @@ def unscored(label: str, runs: Sequence[Run], reason: str, others: Sequence[str]
       label: that it has on the page.
       runs: of the recipe; one or more have ended.
       reason: why it has no score.
-      others: labels of recipes that transfer.
+      others: which recipes to take in its place, in words.
     """
     ended = [one for run in runs if (one := run.observation()) is not None]
     gone = _diverged(runs, ended)
     mark: Mark = "bad" if gone else "open"
     if gone:
         text = f"Training broke down at width {_several(gone)}: every run there diverged"
-        advice = [f"run lower learning rates at width {_several(gone)}"]
-        advice += [f"recipe {other} transfers here" for other in others[:1]]
+        advice = [f"run lower learning rates at width {_several(gone)}", *others[:1]]
     else:
         text, advice = _missing(ended, reason)
     return {

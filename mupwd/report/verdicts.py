@@ -48,7 +48,7 @@ def verdict(
       units: of its learning rates and decays.
       steady: the lines of its steady state, at the tuned pair.
       failed: names that its coordinate check failed.
-      others: labels of recipes that transfer.
+      others: which recipes to take in its place, in words.
     """
     mark, unit = overall(score), UNIT if setting is not None else ""
     said = [headline(score, unit), *sentences(score, unit), *_implied(score, units, steady)]

@@ -15,6 +15,7 @@ from mupwd.report.page import report_page
 from mupwd.report.payload import payload
 from mupwd.report.runs import Group
 from mupwd.report.words import regret_words
+from mupwd.sweep.trial import Trial
 from mupwd.transfer import Drift, Estimate, scorecard
 
 
@@ -209,7 +210,7 @@ NOTHING, LOST = Estimate(0.0, (-0.01, 0.01)), Estimate(0.05, (0.03, 0.07))
     [
         (
             "stays", "stays", NOTHING, "good",
-            "What was tuned at width 32 is as good at width 128 as tuning there: tune small, and use it large",
+            "What was tuned at width 32 is as good at width 128 as tuning there: carry it over",
         ),
         (
             "stays", "stays", Estimate(0.0, None), "good",
@@ -231,6 +232,12 @@ NOTHING, LOST = Estimate(0.0, (-0.01, 0.01)), Estimate(0.05, (0.03, 0.07))
             "moves", "noise", LOST, "bad",
             "From width 32 to 128 the best learning rate becomes 4.0 times lower than this rule sets it: tune anew at "
             "each width, or take another recipe; tuning at width 128 would have won 0.050 [+0.030, +0.070] nats/token",
+        ),
+        (
+            "stays", "moves", NOTHING, "bad",
+            "From width 32 to 128 the best weight decay becomes 4.0 times lower than this rule sets it: tune anew at "
+            "each width, or take another recipe; so far what was tuned at width 32 lost nothing measurable at width "
+            "128",
         ),
         (
             "stays", "noise", Estimate(math.inf, None), "bad",
@@ -256,7 +263,39 @@ def test_a_pair_that_lost_nothing_may_be_used_though_the_decay_is_undecided(scor
     assert any(one.startswith("weight decay: add seeds") for one in card["next"])
 
 
+def test_what_to_take_instead_is_a_recipe_that_transfers_or_else_one_that_lost_nothing(scores):
+    def advice(**others):
+        cards = payload([Group("sweep", scores={**others, "moves": scores["moves"]})])["verdicts"]
+        return next(one for one in cards[-1]["next"] if one.startswith("do not carry"))
+
+    held = {"stays": scores["stays"], "held": changed(scores["stays"], "stays", "noise", NOTHING)}
+    held = {recipe: dataclasses.replace(score, recipe=recipe) for recipe, score in held.items()}
+    assert advice(**held).endswith("; recipe stays transfers here")
+    assert advice(held=held["held"]).endswith("; recipe held lost nothing measurable here")
+    assert advice().endswith("; mupwd check finds the layer that breaks it")
+
+
 def test_the_word_extend_in_a_name_is_no_advice(scores):
     odd = {"extend": dataclasses.replace(scores["stays"], recipe="extend")}
     (card,) = payload([Group("sweep", scores=odd)])["verdicts"]
     assert not any("--extend" in one for one in card["next"])
+
+
+def test_a_sweep_of_the_proxy_that_was_given_defaults_is_known_as_one(tmp_path):
+    directory = tmp_path / "sweep"
+    write_sweep(directory, ("stays",))
+    for file in (directory / "trials").glob("*.json"):
+        result = json.loads(file.read_text())
+        given = {
+            k: v for k, v in result["hyperparameters"].items() if k not in ("batch_size", "sequence_length")
+        }
+        trial = Trial(result["width"], given, result["seed"])
+        if (directory / "trials" / file.stem).is_dir():
+            (directory / "trials" / file.stem).rename(directory / "trials" / trial.id)
+        file.unlink()
+        text = json.dumps({**result, "hyperparameters": given, "id": trial.id})
+        (directory / "trials" / f"{trial.id}.json").write_text(text)
+    found = payload(collect([directory]))
+    assert found["unit"] == "nats/token"
+    assert found["verdicts"][0]["horizon"].endswith("the runs have 400 steps")
+    assert ["length", "400 steps of 1,024 tokens"] in found["manifest"][0]["rows"]
