@@ -98,17 +98,20 @@ def instead(scores: Mapping[str, RecipeScore], labels: Mapping[str, str]) -> lis
     return fine + [
         f"recipe {labels[one]} lost nothing measurable here"
         for one, mark in marks.items()
-        if mark == "open" and lost_nothing(scores[one])
+        if mark == "open" and usable(scores[one])
     ]
 
 
-def lost_nothing(score: RecipeScore) -> bool:
-    """Returns whether the tuned pair did as well at the target as the best one there, as far as noise lets one tell.
+def usable(score: RecipeScore) -> bool:
+    """Returns whether the tuned pair may be used at the target whatever the decay's optimum does: the learning rate
+    transfers, and the pair did as well there as the best one, as far as noise lets one tell.
 
     Args:
       score: of the recipe.
     """
-    return score.regret.interval is not None and regret_words(score).mark == "good"
+    rate = score.learning_rate_drift
+    known = score.regret.interval is not None and regret_words(score).mark == "good"
+    return known and rate is not None and rate.verdict == "transfers"
 
 
 def overall(score: RecipeScore) -> Mark:

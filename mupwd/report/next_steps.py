@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mupwd.report.headline import lost_nothing, overall
+from mupwd.report.headline import overall, usable
 from mupwd.transfer import RecipeScore
 from mupwd.transfer.steady import SteadyLine
 
@@ -24,7 +24,7 @@ def next_steps(
     mark, tuned_at = overall(score), min(score.widths)
     found = [f"{name} fails the coordinate check: look at its panel first" for name in failed[:3]]
     found += failing(steady)
-    if mark == "good" or (mark == "open" and lost_nothing(score)):
+    if mark == "good" or (mark == "open" and usable(score)):
         lr, wd = score.tuned
         what = (
             "use the values at any width" if mark == "good" else f"use the values up to width {score.target}"

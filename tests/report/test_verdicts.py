@@ -10,7 +10,7 @@ from helpers.scores import make_scores
 from helpers.synthetic import observation
 
 from mupwd.report.collect import collect
-from mupwd.report.headline import headline, lost_nothing, overall
+from mupwd.report.headline import headline, overall, usable
 from mupwd.report.page import report_page
 from mupwd.report.payload import payload
 from mupwd.report.runs import Group
@@ -251,10 +251,10 @@ def test_the_first_sentence_says_what_is_known_and_what_to_do(scores, rate, deca
     assert overall(score) == mark
 
 
-def test_a_pair_that_lost_nothing_may_be_used_though_the_decay_is_undecided(scores):
+def test_a_pair_that_usable_may_be_used_though_the_decay_is_undecided(scores):
     score = changed(scores["stays"], "stays", "noise", NOTHING)
-    # The pair's own regret decides; here it is the best at the target.
-    assert lost_nothing(score)
+    assert usable(score)
+    assert not usable(changed(scores["stays"], "few", "few", NOTHING))
     (card,) = payload([Group("sweep", scores={"stays": score})])["verdicts"]
     assert (card["mark"], card["word"]) == ("open", "undecided")
     assert any(
@@ -263,7 +263,7 @@ def test_a_pair_that_lost_nothing_may_be_used_though_the_decay_is_undecided(scor
     assert any(one.startswith("weight decay: add seeds") for one in card["next"])
 
 
-def test_what_to_take_instead_is_a_recipe_that_transfers_or_else_one_that_lost_nothing(scores):
+def test_what_to_take_instead_is_a_recipe_that_transfers_or_else_one_that_usable(scores):
     def advice(**others):
         cards = payload([Group("sweep", scores={**others, "moves": scores["moves"]})])["verdicts"]
         return next(one for one in cards[-1]["next"] if one.startswith("do not carry"))
