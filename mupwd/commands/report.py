@@ -88,10 +88,10 @@ def run(args: argparse.Namespace) -> int:
         print(_printable(f"{one['label']}: {one['word']}"))
     for note in found["notes"]:
         print(_printable(f"note: {note}"))
-    print(f"{len(found['runs'])} runs; written: {out} ({len(text.encode()) / 1e6:.1f} MB)")
+    print(_printable(f"{len(found['runs'])} runs; written: {out} ({len(text.encode()) / 1e6:.1f} MB)"))
     if args.figures is not None:
         for file in write_figures(args.figures, found):
-            print(f"  {file}")
+            print(_printable(f"  {file}"))
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mupwd.report.runs import Group
+from mupwd.report.runs import Group, as_mapping
 from mupwd.report.setting import Setting
 
 _RUNS = 200  # rows of a table that a person reads
@@ -43,7 +43,7 @@ def manifest_rows(group: Group, setting: Setting | None) -> dict[str, Any]:
         "rows": [[key, value] for key, value in rows.items() if value not in ("", None)],
         "runs": runs[:_RUNS],
         "more": max(0, len(runs) - _RUNS),
-        "whole": group.manifest.get("run", {}),
+        "whole": as_mapping(group.manifest.get("run")),
     }
 
 

@@ -139,6 +139,7 @@ def test_hostile_numbers_are_left_out(tmp_path):
     (tmp_path / "e" / "metrics.jsonl").write_text('{"step": 1, "train/loss": 2.0}\n')
     found = json.loads(as_text(payload(collect([tmp_path / name for name in "abcde"]))))
     assert len(found["runs"]) == 5
+    assert all(isinstance(one["whole"], dict) for one in found["manifest"])
     assert [run["step"] for run in found["runs"] if run["name"] == "a"] == [400]
 
 

@@ -9,9 +9,11 @@ from helpers.scores import make_scores, make_setting
 from helpers.synthetic import observation
 from rich.console import Console
 
+from mupwd.proxy.manifest import open_manifest
 from mupwd.report.collect import Group
 from mupwd.report.measures import print_measures
 from mupwd.report.payload import payload
+from mupwd.report.setting import study_setting
 from mupwd.report.terminal import print_scorecard
 from mupwd.report.units import units_said
 from mupwd.report.words import (
@@ -24,6 +26,8 @@ from mupwd.report.words import (
     short_drift,
     tuned_words,
 )
+from mupwd.sweep.declare import Sweep
+from mupwd.sweep.trial import LOSS, Result
 from mupwd.transfer import Estimate, Optimum, scorecard
 
 
@@ -124,6 +128,27 @@ def test_horizon_and_tuned(scores):
         tuned_words(scores["stays"], 32)
         == "tuned at width 32: learning rate 2^-5 = 0.0312, weight decay 2^-2 = 0.25"
     )
+
+
+def test_a_sweep_says_what_its_numbers_are_relative_to(tmp_path):
+    sweep = Sweep((64, 128, 256), (2**-6, 2**-5, 2**-4), (0.25,), base=32, steps=100)
+    open_manifest(tmp_path, {"corpus": {"source": "stdlib", "sha256": "ab" * 32}})
+    # The widest width has not run yet.
+    results = [
+        Result(one, {LOSS: 2.0 + one.hyperparameters["learning_rate"]}, 1.0)
+        for one in sweep.trials
+        if one.width < 256
+    ]
+    setting = study_setting(sweep, results, tmp_path, "mupwd sweep")
+    assert setting.base == 32
+    assert setting.tuned_matrix["mupwd"] == (0.5, pytest.approx(2**0.5))
+    assert setting.matrix["mupwd"] == (0.25, pytest.approx(2.0))
+    console = Console(file=io.StringIO(), width=200, emoji=False)
+    print_scorecard(console, scorecard([one.observation() for one in results]), setting)
+    text = console.file.getvalue()
+    assert "tuned at width 64, in units of base 32: learning rate 2^-6" in text
+    # 1 / (2^-6 · 2^-2) = 256 steps at width 32.
+    assert "362 steps at width 64, 512 at width 128" in text
 
 
 def test_numbers():
