@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mupwd.files import is_temporary
 from mupwd.plan import Plan, PlanError
@@ -187,7 +187,7 @@ def _place(file: Path) -> str:
     return f"{name_of(file.parent.resolve())}/{file.name}"
 
 
-def _is_width(value: Any) -> bool:
+def _is_width(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _WIDEST
 
 

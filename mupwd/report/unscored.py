@@ -25,7 +25,9 @@ def unscored(label: str, runs: Sequence[Run], reason: str, others: Sequence[str]
     gone = _diverged(runs, ended)
     mark: Mark = "bad" if gone else "open"
     if gone:
-        text = f"Training broke down at width {_several(gone)}: every run there diverged"
+        count = sum(one.width in gone for one in ended)
+        which = f"all {count} runs that ended there" if count > 1 else "the one run that ended there"
+        text = f"Training broke down at width {_several(gone)}: {which} diverged"
         advice = [f"run lower learning rates at width {_several(gone)}", *others[:1]]
     else:
         text, advice = _missing(ended, reason)

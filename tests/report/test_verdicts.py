@@ -77,7 +77,9 @@ def test_a_recipe_that_diverges_at_a_width_has_a_card(tmp_path):
             file.write_text(json.dumps({**result, "metrics": {"status": "diverged", "eval/loss": "nan"}}))
     cards = {card["label"]: card for card in payload(collect([directory]))["verdicts"]}
     assert (cards["moves"]["mark"], cards["moves"]["word"]) == ("bad", "diverges")
-    assert texts(cards["moves"]) == ["Training broke down at width 128: every run there diverged"]
+    assert texts(cards["moves"]) == [
+        "Training broke down at width 128: all 56 runs that ended there diverged"
+    ]
     assert cards["moves"]["next"] == ["run lower learning rates at width 128", "recipe stays transfers here"]
     assert "rows" not in cards["moves"]
     assert cards["stays"]["word"] == "transfers"
