@@ -46,7 +46,7 @@ function lossLayout(panel, group) {
 function heatmap(one, span) {
   const base = Math.min(...one.losses.flat().filter((loss) => typeof loss === "number"));
   const name = (value) => (value > 0 ? power(Math.log2(value)) : "0");
-  const z = one.losses.map((cells) => cells.map((loss) => (loss === null ? null : loss === "x" ? span : Math.min(loss - base, span))));
+  const z = one.losses.map((cells) => cells.map((loss) => (loss === null ? null : typeof loss === "string" ? span : Math.min(loss - base, span))));
   const at = (pair) => [one.rates.indexOf(pair[0]), one.decays.indexOf(pair[1])];
   // Frames, which leave the numbers free; that of the best lies inside the other where both are one cell.
   const frame = (pair, inset, dash) => {
@@ -58,9 +58,9 @@ function heatmap(one, span) {
     traces: [{
       type: "heatmap", z, xgap: 1, ygap: 1, zmin: 0, zmax: span, colorscale: "Cividis", reversescale: theme() === "light", showscale: true,
       colorbar: { thickness: 8, outlinewidth: 0, title: { text: "above<br>best", font: { size: 11 } } },
-      text: one.losses.map((cells) => cells.map((loss) => (loss === null ? "" : loss === "x" ? "×" : loss.toFixed(size > 8 ? 1 : 2)))),
+      text: one.losses.map((cells) => cells.map((loss) => (loss === null ? "" : typeof loss === "string" ? { x: "×", s: "·" }[loss] : loss.toFixed(size > 8 ? 1 : 2)))),
       texttemplate: "%{text}", textfont: { size: size > 8 ? 9 : 11 },
-      hovertext: one.losses.map((cells, y) => cells.map((loss, x) => (loss === null ? "not run" : loss === "x" ? "diverged or stopped" : loss.toFixed(4)) + " at learning rate " + name(one.rates[x]) + ", decay " + name(one.decays[y]))),
+      hovertext: one.losses.map((cells, y) => cells.map((loss, x) => (loss === null ? "not run" : typeof loss === "string" ? { x: "diverged", s: "stopped early" }[loss] : loss.toFixed(4)) + " at learning rate " + name(one.rates[x]) + ", decay " + name(one.decays[y]))),
       hoverinfo: "text", hoverongaps: false,
     }],
     layout: {
