@@ -172,7 +172,7 @@ def test_a_run_of_one_point_and_an_empty_one(opened, tmp_path):
     write_run(tmp_path / "none", 64)
     (tmp_path / "none" / "metrics.jsonl").write_bytes(b"")
     opened.go(write_page(tmp_path, tmp_path / "one", tmp_path / "none"))
-    assert opened.traces("sigma") == [2]
+    assert opened.traces("sigma") == [1]  # no theory: there is no other width
     assert "It takes finished runs" in opened.page.inner_text("#panel-verdict").replace(
         "it takes", "It takes"
     )
@@ -184,6 +184,67 @@ def test_on_paper_every_plot_is_there_and_the_page_is_light(opened, file):
     opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert opened.page.evaluate("[...document.querySelectorAll('.plot')].every((plot) => plot.data)")
     assert opened.page.evaluate("document.documentElement.dataset.theme") == "light"
+    drawn = "[...new Set([...document.querySelector('[data-plot=sigma]').data].map((one) => one.line.color))]"
+    assert set(opened.page.evaluate(f"{drawn}.filter((one) => colours.dark.includes(one))")) == set()
+    opened.page.emulate_media(media="print")
+    assert opened.page.is_visible("#bar button[data-width='64']")
+    assert not opened.page.is_visible("#bar select[aria-label=layer]")
+    opened.page.emulate_media(media="screen")
     opened.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert opened.page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert opened.quiet(), opened.complaints
+
+
+def test_what_cannot_be_drawn_costs_itself_alone(opened, file, tmp_path):
+    found = payload(collect([file.parent / "sweep"]))
+    found["checks"][0]["found"]["lines"] = [
+        {"verdict": "pass", "path": "w", "quantity": "change", "interval": ["nan", 1]}
+    ]
+    found["manifest"] = [None]
+    opened.go(file, "#theme=sepia")
+    opened.page.evaluate("(payload) => mupwdUpdate(payload)", found)
+    assert "This panel cannot be drawn" in opened.page.inner_text("#panel-manifest")
+    assert "✓ transfers" in opened.page.inner_text("#panel-verdict")
+    assert opened.traces("sigma") == [7, 7]
+    opened.page.evaluate(
+        "(payload) => mupwdUpdate({ ...payload, numbers: { count: 1, planes: 'AAAA' } })", found
+    )
+    assert "cannot unpack the page's numbers" in opened.page.inner_text("main")
+    assert opened.quiet(), opened.complaints
+
+
+def test_new_data_leave_a_zoom_and_what_was_opened(opened, file):
+    found = payload(collect([file.parent / "sweep"]))
+    opened.go(file)
+    opened.page.click("#panel-manifest details:nth-of-type(2) summary")
+    assert opened.traces("sigma")
+    plot = opened.page.query_selector("[data-plot=sigma]")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    opened.page.mouse.move(box["x"] + 120, box["y"] + 100)
+    opened.page.mouse.down()
+    opened.page.mouse.move(box["x"] + 220, box["y"] + 200, steps=5)
+    opened.page.mouse.up()
+    zoomed = plot.evaluate("plot => plot.layout.xaxis.range")
+    opened.page.evaluate("(payload) => mupwdUpdate(payload)", found)
+    assert opened.traces("sigma")
+    assert (
+        opened.page.query_selector("[data-plot=sigma]").evaluate("plot => plot.layout.xaxis.range") == zoomed
+    )
+    opened_details = "[...document.querySelectorAll('#panel-manifest details')].map((one) => one.open)"
+    assert opened.page.evaluate(opened_details) == [False, True]
+    opened.page.keyboard.press("]")
+    assert opened.traces("sigma")
+    assert (
+        opened.page.query_selector("[data-plot=sigma]").evaluate("plot => plot.layout.xaxis.range") != zoomed
+    )
+
+
+def test_widths_beyond_the_sixth_have_their_own_marks(opened, tmp_path):
+    for index in range(7):
+        write_run(tmp_path / f"run{index}", 32 * (index + 1), steps=40, every=20)
+    opened.go(write_page(tmp_path, *(tmp_path / f"run{index}" for index in range(7))))
+    marks = opened.page.evaluate("data.widths.map((width) => colour(width) + symbol(width))")
+    assert len(set(marks)) == 7
+    opened.page.keyboard.press("Control+Alt+]")
+    assert "layer=" not in opened.page.evaluate("location.hash")

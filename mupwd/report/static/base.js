@@ -26,6 +26,7 @@ const hasRecipe = (recipe) => !list(state.without).includes(recipe);
 function readAddress() {
   const found = new URLSearchParams(location.hash.slice(1));
   for (const name in defaults) state[name] = found.get(name) ?? defaults[name];
+  if (!["light", "dark"].includes(state.theme)) state.theme = "";
 }
 
 function select(changes) {
@@ -77,19 +78,21 @@ const row = (cells, properties) => h("tr", properties, cells.map((cell, index) =
   cell instanceof Node && (cell.tagName === "TD" || cell.tagName === "TH") ? cell
     : index === 0 ? h("th", { scope: "row" }, cell) : h("td", {}, cell)));
 
-const theme = () => state.theme || (prefersDark.matches ? "dark" : "light");
+const theme = () => root.dataset.theme || (prefersDark.matches ? "dark" : "light");
 const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 const rank = (width) => data.widths.indexOf(width);
 const colour = (width) => colours[theme()][rank(width) % colours.light.length];
-const symbol = (width) => symbols[rank(width) % symbols.length];
+// The seventh width has the first one's colour, and another shape.
+const shape = (width) => (rank(width) + Math.floor(rank(width) / 6)) % symbols.length;
+const symbol = (width) => symbols[shape(width)];
 const widthName = (width) => (width ? "width " + width : "width unknown");
 const power = (x) => "2<sup>" + String(Math.round(x * 100) / 100).replace("-", "−") + "</sup>";
 // Plotly reads some HTML in texts.
 const plain = (text) => (text.length > 70 ? text.slice(0, 34) + " … " + text.slice(-34) : text)
   .replace(/\s+/g, " ").replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/%\{/g, "% {");
-const short = (value) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(3))).replace("-", "−"));
-const fixed = (value) => (value === null || value === undefined ? "–" : value.toFixed(2).replace(/^-(?=0\.00$)/, "").replace("-", "−"));
-const between = (interval) => (interval ? "[" + interval.map(fixed).join(", ") + "]" : "–");
+const short = (value) => (!Number.isFinite(value) ? "–" : String(Number(value.toPrecision(3))).replace("-", "−"));
+const fixed = (value) => (!Number.isFinite(value) ? "–" : value.toFixed(2).replace(/^-(?=0\.00$)/, "").replace("-", "−"));
+const between = (interval) => (Array.isArray(interval) ? "[" + interval.map(fixed).join(", ") + "]" : "–");
 // The second line of a plot's title.
 const under = (text) => "<br><span style='font-size:" + (innerWidth >= 2200 ? 14 : 11) + "px'>" + text + "</span>";
 const raised = (text) => text.replace(/\b([2m])\^([-+−]?\d+(?:\.\d+)?)/g, (_, base, power) => base + "<sup>" + power.replace("-", "−") + "</sup>");
@@ -115,8 +118,17 @@ const near = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "400px" });
 
-function plot(name, make) {
-  const element = h("div", { class: "plot", "data-plot": name });
+// What cannot be drawn, for whatever is in the files, costs itself alone.
+function guarded(what, make) {
+  try {
+    return make();
+  } catch (error) {
+    return [note("This " + what + " cannot be drawn: " + error.message + ".")];
+  }
+}
+
+function plot(name, make, height) {
+  const element = h("div", { class: "plot", "data-plot": name, style: height && "height:" + height + "px" });
   element.make = make;
   element.stale = true;
   near.observe(element);
@@ -126,10 +138,13 @@ function plot(name, make) {
 function drawPlot(element) {
   if (!element.stale) return;
   element.stale = false;
-  const { traces, layout } = element.make();
-  Plotly.react(element, traces, framed(layout), { responsive: true, displaylogo: false, displayModeBar: false });
-  element.setAttribute("role", "img");
-  element.setAttribute("aria-label", layout.title.text.replace(/<[^>]*>/g, " "));
+  const failed = guarded("plot", () => {
+    const { traces, layout } = element.make();
+    Plotly.react(element, traces, framed(layout), { responsive: true, displaylogo: false, displayModeBar: false });
+    element.setAttribute("role", "img");
+    element.setAttribute("aria-label", layout.title.text.replace(/<[^>]*>/g, " "));
+  });
+  if (failed) element.replaceChildren(...failed);
 }
 
 function framed(layout) {
@@ -137,7 +152,8 @@ function framed(layout) {
   return {
     margin: { l: 64, r: 14, t: 50, b: 48 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: css("--text"), size: innerWidth >= 2200 ? 16 : 12, family: getComputedStyle(document.body).fontFamily },
-    showlegend: false, hovermode: "closest", ...layout,
+    // A zoom outlives new data, and not another choice.
+    showlegend: false, hovermode: "closest", uirevision: "at" + location.hash, ...layout,
     title: { font: { size: innerWidth >= 2200 ? 18 : 14 }, x: 0.02, xanchor: "left", ...layout.title },
     xaxis: { ...axis, exponentformat: "SI", ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
   };
@@ -147,9 +163,9 @@ function framed(layout) {
 function lines(run, steps, values, more, scale = 1) {
   const x = Array.from(steps), y = Array.from(values, (value) => (Number.isFinite(value) ? value * scale : null));
   const found = [{
-    x, y, mode: x.length > 30 ? "lines" : "lines+markers", line: { color: colour(run.width), width: 1.6, dash: more.dash || "solid" },
-    marker: { color: colour(run.width), size: 6, symbol: symbol(run.width) },
-    hovertemplate: widthName(run.width) + ", seed " + run.seed + ": %{y:.4g} at step %{x}<extra></extra>", ...more.trace,
+    x, y, mode: "lines+markers", line: { color: colour(run.width), width: 1.6, dash: more.dash || "solid" },
+    marker: { color: colour(run.width), size: 7, symbol: symbol(run.width), maxdisplayed: 12 },
+    hovertemplate: plain(run.recipe) + (run.recipe && ", ") + widthName(run.width) + ", seed " + run.seed + ": %{y:.4g} at step %{x}<extra></extra>", ...more.trace,
   }];
   const gone = x.map((_, i) => i).filter((i) => y[i] === null);
   if (gone.length) {
@@ -163,6 +179,7 @@ function lines(run, steps, values, more, scale = 1) {
   return found;
 }
 
+const lossName = () => (data.unit ? "loss (" + data.unit + ")" : "loss");
 const shownRecipes = () => data.recipes.filter(hasRecipe);
 const runsOf = (recipe, pair) => data.runs.map((run, number) => ({ ...run, number }))
   .filter((run) => run.recipe === recipe && isShown(run.width) && (!pair || run.pair === pair));

@@ -11,11 +11,11 @@ panels.push({
         name: String(line.path) + (line.use ? " (" + line.use + ")" : ""), quantity: String(line.quantity), mark: judged[line.verdict], verdict: String(line.verdict), value: line.exponent ?? null,
         interval: Array.isArray(line.interval) ? line.interval : null, low: line.predicted?.[0] - 0.25, high: line.predicted?.[1] + 0.25, predicted: line.predicted, note: String(line.note || ""),
       }));
-      const range = ([low, high]) => (low === high ? short(low) : short(low) + " to " + short(high));
+      const range = (predicted) => (predicted?.[0] === predicted?.[1] ? short(predicted?.[0]) : short(predicted[0]) + " to " + short(predicted[1]));
       const quantities = [...new Set(lines.map((line) => line.quantity))];
       return [
         h("p", {}, said({ mark: judged[check.found.verdict] || "open", text: check.group + ": " + check.found.verdict }, "span")),
-        h("div", { class: "plots" }, quantities.map((quantity) => plot("coordinates", () => forest(plain(quantity) + under("exponent of width; shaded: what theory allows ± 1/4"), lines.filter((line) => line.quantity === quantity), "power of the width")))),
+        h("div", { class: "plots" }, quantities.map((quantity) => plot("coordinates", () => forest(plain(quantity) + under("exponent of width; shaded: what theory allows ± 1/4"), lines.filter((line) => line.quantity === quantity), "power of the width"), forestHeight(lines.filter((line) => line.quantity === quantity))))),
         h("details", {}, h("summary", {}, lines.length + " lines"), table(["parameter", "quantity", "exponent", "interval", "theory", "verdict", ""], lines.map((line) => row([
           line.name, line.quantity, fixed(line.value), between(line.interval), range(line.predicted), said({ mark: line.mark, text: line.verdict }, "td"), h("td", { class: "long" }, line.note),
         ])))),

@@ -6,7 +6,7 @@ function lossTraces(panel, [low, high]) {
     const gone = line.x.filter((_, i) => line.y[i] === null);
     const name = widthName(line.width);
     if (gone.length) out.push({
-      x: gone, y: gone.map(() => high), mode: "markers", cliponaxis: false,
+      x: gone, y: gone.map(() => high - 0.035 * rank(line.width) * (high - low)), mode: "markers", cliponaxis: false,
       marker: { color: colour(line.width), size: 10, symbol: "x-thin-open", line: { width: 2 } },
       hovertemplate: name + ": diverged or stopped at %{x}<extra></extra>",
     });
@@ -37,9 +37,8 @@ function lossLayout(panel, group) {
   return {
     title: { text: "loss against " + group.axes[panel.axis] + under("at " + held) },
     xaxis: { tickvals: ticks, ticktext: ticks.map(power), range: [Math.min(...all) - 0.3, Math.max(...all) + 0.3], title: { text: group.axes[panel.axis] + " at width " + group.base, standoff: 6 } },
-    yaxis: { title: { text: "loss (nats/token)", standoff: 6 }, range: [low - 0.06 * (high - low), high + 0.02 * (high - low)] },
-    shapes: [{ type: "line", x0: panel.tuned, x1: panel.tuned, yref: "paper", y0: 0, y1: 1, line: { dash: "dash", width: 1.5, color: css("--soft") } }],
-    annotations: [{ x: panel.tuned, yref: "paper", y: 1, yanchor: "top", xanchor: "left", xshift: 2, text: "tuned", showarrow: false, font: { size: 11, color: css("--soft") } }],
+    yaxis: { title: { text: lossName(), standoff: 6 }, range: [low - 0.06 * (high - low), high + 0.02 * (high - low)] },
+    ...(panel.tuned === null ? {} : { shapes: [{ type: "line", x0: panel.tuned, x1: panel.tuned, yref: "paper", y0: 0, y1: 1, line: { dash: "dash", width: 1.5, color: css("--soft") } }], annotations: [{ x: panel.tuned, yref: "paper", y: 1, yanchor: "top", xanchor: "left", xshift: 2, text: "tuned", showarrow: false, font: { size: 11, color: css("--soft") } }] }),
   };
 }
 
@@ -73,16 +72,12 @@ function heatmap(one, span) {
 }
 
 function stepPlot(recipe) {
-  const traces = [], values = [];
-  for (const run of runsOf(recipe, chosenPair(recipe))) for (const [number, name, steps, values_] of data.curves) {
-    if (number !== run.number) continue;
-    const all = series(values_);
-    values.push(...all.filter(Number.isFinite));
-    traces.push(...lines(run, series(steps), all, { dash: name === "eval/loss" ? "dot" : "solid" }));
-  }
+  const traces = [];
+  for (const run of runsOf(recipe, chosenPair(recipe))) for (const [number, name, steps, values] of data.curves)
+    if (number === run.number) traces.push(...lines(run, series(steps), series(values), { dash: name === "eval/loss" ? "dot" : "solid" }));
   return { traces, layout: {
     title: { text: "loss against step" + under(pairTitle(chosenPair(recipe)) + "; dotted: held out") },
-    xaxis: { title: { text: "step", standoff: 6 } }, yaxis: { title: { text: "loss (nats/token)", standoff: 6 } },
+    xaxis: { title: { text: "step", standoff: 6 } }, yaxis: { title: { text: lossName(), standoff: 6 } },
   } };
 }
 

@@ -15,7 +15,7 @@ function pairWords(pair) {
   if (!pair) return "all runs";
   const [rate, decay] = pair.split(",").map(Number);
   const words = (value) => (value > 0 && Number.isInteger(Math.log2(value)) ? "2^" + Math.log2(value) : String(value));
-  return "learning rate " + words(rate) + ", weight decay " + words(decay);
+  return "learning rate " + words(rate) + ", weight decay " + (Number.isNaN(decay) ? "not given" : words(decay));
 }
 
 const layerNames = () => data.spectra.layers.flatMap((one) => [one.name, ...one.members]);
@@ -30,7 +30,7 @@ function buildBar() {
   }, children);
   const parts = [];
   if (data.widths.length) parts.push(h("div", { class: "group", role: "group", "aria-label": "widths shown" }, data.widths.map((width) => {
-    const button = toggleButton("hide", String(width), isShown(width), h("span", { style: "color:" + colour(width) }, shapes[rank(width) % shapes.length] + " "), widthName(width));
+    const button = toggleButton("hide", String(width), isShown(width), h("span", { style: "color:" + colour(width) }, shapes[shape(width)] + " "), widthName(width));
     button.dataset.width = width;
     button.style.borderColor = colour(width);
     return button;
@@ -47,9 +47,20 @@ function buildBar() {
     parts.push(choice("layer", "layer", chosenLayer(), [...group("matrix", "matrix"), ...group("gain", "gain of a sublayer")]));
   }
   const pairs = [...new Set(data.recipes.flatMap(pairsOf))];
-  if (pairs.length > 1) parts.push(choice("pair", "pair", state.pair, [option("", "tuned", state.pair), ...pairs.map((pair) => option(pair, pairWords(pair), state.pair))]));
+  if (pairs.length > 1) parts.push(choice("pair", "pair", state.pair, [option("", data.loss.length ? "tuned" : "of the most widths", state.pair), ...pairs.map((pair) => option(pair, pairWords(pair), state.pair))]));
   bar.replaceChildren(...parts);
   if (focused) [...bar.querySelectorAll("[data-key]")].find((one) => one.dataset.key === focused)?.focus();
+}
+
+// Plots of one name are told apart by their order.
+function plotsByName(main) {
+  const found = new Map();
+  for (const element of main.querySelectorAll(".plot")) {
+    let number = 0;
+    while (found.has(element.dataset.plot + number)) number++;
+    found.set(element.dataset.plot + number, element);
+  }
+  return found;
 }
 
 function redraw() {
@@ -58,21 +69,38 @@ function redraw() {
   buildBar();
   const main = document.getElementById("panels");
   const focused = document.activeElement?.dataset?.key;
-  const open = new Set([...main.querySelectorAll("details[open]")].map((one) => one.closest("section").id));
-  for (const element of main.querySelectorAll(".plot")) { near.unobserve(element); if (element.data) Plotly.purge(element); }
+  const details = () => [...main.querySelectorAll("section")].flatMap((section) => [...section.querySelectorAll("details")].map((one, index) => [section.id + index, one]));
+  const open = new Set(details().filter(([, one]) => one.open).map(([key]) => key));
+  const before = plotsByName(main);
   main.style.minHeight = main.offsetHeight + "px";
-  main.replaceChildren(...panels.map((panel, index) => {
-    const section = h("section", { id: "panel-" + panel.id, "aria-labelledby": "title-" + panel.id },
-      h("h2", { id: "title-" + panel.id }, index + 1 + ". " + panel.title), panel.note ? note(panel.note) : null, panel.build());
-    if (open.has(section.id)) for (const one of section.querySelectorAll("details")) one.open = true;
-    return section;
-  }));
+  main.replaceChildren(...panels.map((panel, index) => h("section", { id: "panel-" + panel.id, "aria-labelledby": "title-" + panel.id },
+    h("h2", { id: "title-" + panel.id }, index + 1 + ". " + panel.title), panel.note ? note(panel.note) : null, guarded("panel", panel.build))));
+  for (const [key, one] of details()) one.open = open.has(key);
+  // A plot that was there before is drawn anew where it stands in the new panels, with its zoom.
+  for (const [name, element] of plotsByName(main)) {
+    const old = before.get(name);
+    if (!old?.data) continue;
+    before.delete(name);
+    near.unobserve(element);
+    Object.assign(old, { make: element.make, stale: true });
+    old.style.height = element.style.height;
+    element.replaceWith(old);
+    if (old.near) drawPlot(old);
+  }
+  for (const element of before.values()) { near.unobserve(element); if (element.data) Plotly.purge(element); }
   main.style.minHeight = "";
   if (focused) [...main.querySelectorAll("[data-key]")].find((one) => one.dataset.key === focused)?.focus({ preventScroll: true });
 }
 
 async function mupwdUpdate(payload) {
-  floats = await unpack(payload.numbers);
+  try {
+    floats = await unpack(payload.numbers);
+  } catch (error) {
+    document.getElementById("panels").replaceChildren(note("This browser cannot unpack the page's numbers (" + error.message + "): Chromium 80, Firefox 113, Safari 16.4 or later can."));
+    return;
+  }
+  // A slider that is being dragged stays under the pointer.
+  while (document.querySelector("input:active")) await new Promise((resolve) => setTimeout(resolve, 200));
   data = payload;
   document.title = document.getElementById("title").textContent = data.title;
   redraw();
@@ -85,13 +113,15 @@ prefersDark.addEventListener("change", () => data && redraw());
 addEventListener("hashchange", () => { readAddress(); if (data) redraw(); });
 addEventListener("keydown", (event) => {
   const step = { "[": -1, "]": 1 }[event.key];
-  if (!step || !data || event.ctrlKey || event.metaKey || event.altKey || /INPUT|SELECT/.test(event.target.tagName) || !data.spectra.layers.length) return;
+  // Many keyboards type brackets with AltGr, which some systems report as Ctrl and Alt.
+  if (!step || !data || event.metaKey || (event.ctrlKey && !event.getModifierState("AltGraph")) || /INPUT|SELECT/.test(event.target.tagName) || !data.spectra.layers.length) return;
   const names = layerNames(), at = names.indexOf(chosenLayer());
   select({ layer: names[(at + step + names.length) % names.length] });
 });
 // On paper: light, and all of it.
 addEventListener("beforeprint", () => {
   root.dataset.theme = "light";
+  buildBar();
   for (const element of document.querySelectorAll(".plot")) { element.stale = true; drawPlot(element); }
 });
 addEventListener("afterprint", () => redraw());

@@ -2,9 +2,10 @@
 panels.push({
   id: "manifest",
   title: "Manifest",
-  note: "What is needed to repeat the runs, and what they ran on. Losses are nats per token of held-out text; [low, high] are 95% intervals. Points with one seed are shown at the mean over seeds that their neighbours suggest.",
+  note: "What is needed to repeat the runs, and what they ran on. [low, high] are 95% intervals. Points with one seed are shown at the mean over seeds that their neighbours suggest.",
   build() {
     return data.manifest.map((one) => [
+      data.unit ? note("Losses are nats per token of held-out text.") : null,
       h("h3", { class: "clip" }, one.group),
       h("dl", {}, one.rows.map(([key, value]) => [h("dt", {}, key), h("dd", {}, h("span", { class: "clip", title: String(value).slice(0, 2000) }, String(value)))])),
       h("details", {}, h("summary", {}, (one.runs.length + one.more) + " runs" + (one.more ? ", the first " + one.runs.length : "")),

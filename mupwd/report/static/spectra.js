@@ -14,25 +14,14 @@ function scaleControl() {
   return h("div", { class: "controls", role: "group", "aria-label": "scale" }, button("", "theory-normalised"), button("raw", "raw"));
 }
 
-// The geometric mean over runs at the steps of the first one that all have.
-function together(some) {
-  if (some.length < 2) return some[0];
-  const [run, steps, , scale] = some[0];
-  const known = some.map(([, at, values]) => new Map(Array.from(at, (step, i) => [step, values[i]])));
-  const kept = Array.from(steps).filter((step) => known.every((one) => one.get(step) > 0));
-  return [{ ...run, number: run.number }, kept, kept.map((step) => Math.exp(known.reduce((sum, one) => sum + Math.log(one.get(step)), 0) / known.length)), scale];
-}
-
 function sigmaPlot(recipe, layer) {
-  const gain = isGain(layer), pair = chosenPair(recipe), traces = [], theory = new Map();
+  const gain = isGain(layer), pair = chosenPair(recipe), traces = [];
   const errors = new Map(traceOf(layer, "err_1").map(([number, steps, values]) => [number, [series(steps), series(values)]]));
   const numbers = new Map(runsOf(recipe, pair).map((run) => [run.number, run]));
-  const base = Math.min(...data.runs.filter((run) => run.recipe === recipe && run.pair === pair).map((run) => run.width));
   for (const [number, steps, values] of traceOf(layer, gain ? "gain" : "sigma_1")) {
     const run = { ...data.runs[number], number };
     const scale = gain ? 1 : factorOf(number, layer);
     if (run.recipe !== recipe || run.pair !== pair || scale === null) continue;
-    if (run.width === base) theory.set(number, [run, series(steps), series(values), scale]);
     if (!numbers.has(number)) continue;
     const found = lines(run, series(steps), series(values), {}, scale);
     const error = errors.get(number);
@@ -43,7 +32,9 @@ function sigmaPlot(recipe, layer) {
     traces.push(...found);
   }
   // What the rule promises: the narrowest width's curve, its seeds together, at every width.
-  for (const [run, steps, values, scale] of [together([...theory.values()])].filter(Boolean)) {
+  for (const [of, at, number, atSteps, values_] of (data.spectra.theory || {})[layer] || []) {
+    const run = { ...data.runs[number], number }, steps = series(atSteps), values = series(values_), scale = gain ? 1 : factorOf(number, layer);
+    if (of !== recipe || at !== pair || scale === null) continue;
     const own = (data.spectra.factors[run.number] || {})[layer];
     const targets = state.scale === "raw" && own && !gain
       ? [...new Map([...numbers.values()].map((one) => [one.width, one])).values()].map((one) => [one, (data.spectra.factors[one.number] || {})[layer]]).filter((one) => one[1])
@@ -73,13 +64,16 @@ panels.push({
 });
 
 function shapePlot(recipe, layer) {
-  const pair = chosenPair(recipe), traces = [], lines_ = [];
-  let at = null;
-  for (const [number, steps, values, count, edges] of data.spectra.shapes[layer] || []) {
-    const run = data.runs[number], scale = factorOf(number, layer);
-    if (run.recipe !== recipe || run.pair !== pair || scale === null || !isShown(run.width)) continue;
-    const all = series(steps), index = Math.round(Math.min(1, Math.max(0, Number(state.at) || 0)) * (all.length - 1));
-    at = all[index];
+  const pair = chosenPair(recipe), traces = [], lines_ = [], drawn = new Set();
+  const some = (data.spectra.shapes[layer] || []).filter(([number]) => data.runs[number].recipe === recipe && data.runs[number].pair === pair && isShown(data.runs[number].width));
+  // One step for all: of each run the last observation that is not after it.
+  const steps_ = [...new Set(some.flatMap(([, steps]) => [...series(steps)]))].sort((a, b) => a - b);
+  const wanted = steps_[Math.round(Math.min(1, Math.max(0, Number(state.at) || 0)) * (steps_.length - 1))];
+  for (const [number, steps, values, count, edges] of some) {
+    const run = data.runs[number], scale = factorOf(number, layer), all = series(steps), index = all.filter((step) => step <= wanted).length - 1;
+    if (scale === null || index < 0) continue;
+    const at = all[index];
+    drawn.add(at);
     const sigma = Array.from(series(values).subarray(index * count, (index + 1) * count), (value) => (Number.isFinite(value) ? value * scale : null));
     traces.push({
       x: sigma.map((_, i) => i + 1), y: sigma, mode: "lines+markers", line: { color: colour(run.width), width: 1.6 }, marker: { color: colour(run.width), size: 8, symbol: symbol(run.width) },
@@ -88,7 +82,7 @@ function shapePlot(recipe, layer) {
     if (edges) lines_.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: series(edges)[index] * scale, y1: series(edges)[index] * scale, line: { color: colour(run.width), width: 1, dash: "dash" } });
   }
   return { traces, layout: {
-    title: { text: plain(layer) + (at === null ? "" : ", step " + at) + under("dashed: Marchenko–Pastur edge") },
+    title: { text: plain(layer) + (drawn.size ? ", step " + [...new Set([Math.min(...drawn), Math.max(...drawn)])].join(" to ") : "") + under("dashed: Marchenko–Pastur edge") },
     xaxis: { title: { text: "rank of the singular value", standoff: 6 }, dtick: 1 },
     yaxis: { title: { text: sigmaName(layer).replace("₁", ""), standoff: 6 }, type: "log", nticks: 6 },
     shapes: lines_.filter((one) => one.y0 > 0),

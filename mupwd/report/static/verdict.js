@@ -14,13 +14,12 @@ panels.push({
         one.next.length ? [h("h4", {}, "What to do next"), h("ul", {}, one.next.map((text) => h("li", {}, rich(text))))] : null)))];
     const scored = shown.filter((one) => one.rows);
     if (scored.length) {
-      const target = scored[0].target;
-      found.push(table(["recipe", "verdict", "best learning rate", "best weight decay", "loss above the best at width " + target],
+      found.push(table(["recipe", "verdict", "best learning rate", "best weight decay", "loss above the best", "at width"],
         scored.map((one) => row([
           one.label, said({ mark: one.mark, text: one.word }, "td"),
-          said(one.drifts[0], "td"), said(one.drifts[1], "td"), said(one.regret, "td"),
+          said(one.drifts[0], "td"), said(one.drifts[1], "td"), said(one.regret, "td"), String(one.target),
         ]))));
-    } else if (!shown.length) {
+    } else if (!data.verdicts.length) {
       found.push(note("No verdict: it takes finished runs of a recipe at two widths or more, each with several learning rates. mupwd sweep makes them."));
     }
     const checks = data.checks.map((one) => {

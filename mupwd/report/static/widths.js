@@ -4,24 +4,26 @@ function slopesOf(recipe) {
   return some.find((one) => one.pair === pair) || (state.pair ? null : some[0]) || null;
 }
 
+const forestHeight = (rows) => Math.max(260, 110 + 18 * rows.length);
+
 // Slopes with their intervals, one row per kind: which one leaves its band is seen at a glance.
 function forest(title, rows, axis) {
   const mark = { good: css("--good"), bad: css("--bad"), open: css("--open") };
   const signs = { good: "circle", bad: "x", open: "diamond-open" };
-  const names = rows.map((one, index) => index), drawn = rows.map((one, y) => ({ ...one, y })).filter((one) => one.value !== null);
+  const names = rows.map((one, index) => index), drawn = rows.map((one, y) => ({ ...one, y })).filter((one) => Number.isFinite(one.value));
   return {
     traces: ["good", "bad", "open"].map((kind) => {
       const some = drawn.filter((one) => one.mark === kind);
       return {
         x: some.map((one) => one.value), y: some.map((one) => one.y), mode: "markers", text: some.map((one) => plain(one.name) + ": " + fixed(one.value) + (one.interval ? " " + between(one.interval) : "") + ", " + one.verdict),
         marker: { color: mark[kind], size: 10, symbol: signs[kind] }, hovertemplate: "%{text}<extra></extra>",
-        error_x: { type: "data", symmetric: false, color: mark[kind], thickness: 2, width: 4, array: some.map((one) => (one.interval ? one.interval[1] - one.value : 0)), arrayminus: some.map((one) => (one.interval ? one.value - one.interval[0] : 0)) },
+        error_x: { type: "data", symmetric: false, color: mark[kind], thickness: 2, width: 4, array: some.map((one) => (one.interval?.[1] ?? one.value) - one.value), arrayminus: some.map((one) => one.value - (one.interval?.[0] ?? one.value)) },
       };
     }).filter((one) => one.x.length),
     layout: {
       title: { text: title }, xaxis: { title: { text: axis, standoff: 6 }, zeroline: true, zerolinecolor: css("--soft") },
       yaxis: { tickvals: names, ticktext: rows.map((one) => plain(one.name.replace(/^layers\/\*\//, "").replace(/\/kernel$/, ""))), range: [rows.length - 0.5, -0.5], automargin: true, showgrid: false },
-      shapes: rows.filter((one) => one.low !== null).map((one, y) => ({ type: "rect", layer: "below", x0: one.low, x1: one.high, y0: y - 0.45, y1: y + 0.45, fillcolor: css("--band"), line: { width: 0 } })),
+      shapes: rows.map((one, y) => ({ ...one, y })).filter((one) => Number.isFinite(one.low)).map(({ y, ...one }) => ({ type: "rect", layer: "below", x0: one.low, x1: one.high, y0: y - 0.45, y1: y + 0.45, fillcolor: css("--band"), line: { width: 0 } })),
     },
   };
 }
@@ -73,11 +75,11 @@ panels.push({
       const chosen = some.lines.find((line) => line.name === chosenLayer()) || some.lines.find((line) => data.spectra.layers.find((one) => one.name === line.name)?.members.includes(chosenLayer())) || some.lines[0];
       const bare = some.lines.map((line) => ({ ...line, value: line.slope, low: line.predicted - line.tolerance, high: line.predicted + line.tolerance }));
       found.push(h("h3", { class: "clip" }, recipe),
-        h("div", { class: "plots" }, plot("slopes", () => forest("slope of every kind of layer" + under(pairTitle(some.pair)), bare, "power of m")), chosen ? plot("width", () => widthPlot(chosen)) : null),
+        h("div", { class: "plots" }, plot("slopes", () => forest("slope of every kind of layer" + under(pairTitle(some.pair)), bare, "power of m"), forestHeight(bare)), chosen ? plot("width", () => widthPlot(chosen)) : null),
         table(["layer", "slope", "interval", "promised", "verdict", "implied decay", ""], some.lines.map((line) => row([
           line.name, fixed(line.slope), between(line.interval), line.predicted + " ± " + line.tolerance,
           said({ mark: line.mark, text: line.verdict }, "td"), line.implied === null ? "–" : h("span", {}, rich("m^" + line.implied.toFixed(2))), h("td", { class: "long" }, line.note),
-        ], { class: "pick", tabindex: 0, "aria-selected": line === chosen, "data-key": recipe + line.name, onclick: () => select({ layer: line.name }), onkeydown: (event) => { if (event.key === "Enter") select({ layer: line.name }); } }))));
+        ], { class: "pick", tabindex: 0, "aria-selected": line === chosen, "data-key": recipe + line.name, onclick: () => select({ layer: line.name }), onkeydown: (event) => { if (["Enter", " "].includes(event.key)) { event.preventDefault(); select({ layer: line.name }); } } }))));
     }
     found.push(...exponentRows());
     return found.length ? found : [note("No slopes: they take three widths whose runs observed singular values, and plan.json in their directories. mupwd check --steady runs what they take.")];
