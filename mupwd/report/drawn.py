@@ -1,4 +1,4 @@
-"""Which pairs of a large sweep are drawn against step: the tuned one, then its neighbours while there is room."""
+"""Which runs of a large sweep are drawn against step: at the tuned pair, then its neighbours while there is room."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ ROOM = 150_000
 _MOST = 1500  # points of a series that a page draws
 
 
-def drawn(group: Group, scores: Mapping[str, RecipeScore]) -> set[tuple[str, str]]:
-    """Returns the (recipe, pair) whose runs are drawn; how many runs are not is added to the group's notes.
+def drawn(group: Group, scores: Mapping[str, RecipeScore]) -> list[bool]:
+    """Returns whether each run is drawn; how many are not is added to the group's notes.
 
-    Without a verdict all are, since no run is then more interesting than another.
+    Without a verdict all are, since no run is then more interesting than another. A trial that was stopped early and then
+    ran to its end is drawn once.
 
     Args:
       group: with its runs.
       scores: of the group's recipes.
     """
     runs: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    ended = {_trial(run) for run in group.runs if run.status != "stopped"}
     for run in group.runs:
-        runs[run.recipe, run.pair].append(run)
+        if run.status != "stopped" or _trial(run) not in ended:
+            runs[run.recipe, run.pair].append(run)
     far = {key: _octaves(some[0], scores.get(key[0])) for key, some in runs.items()}
     found: set[tuple[str, str]] = set()
     room, left_out = ROOM, 0
@@ -43,7 +46,14 @@ def drawn(group: Group, scores: Mapping[str, RecipeScore]) -> set[tuple[str, str
             f"{group.name}: {left_out} runs away from the tuned pairs are not drawn against step, for the page's size; "
             "mupwd report with their own directories draws them"
         )
-    return found
+    return [
+        (run.recipe, run.pair) in found and (run.status != "stopped" or _trial(run) not in ended)
+        for run in group.runs
+    ]
+
+
+def _trial(run: Run) -> tuple[str, str, int, int]:
+    return run.recipe, run.pair, run.width, run.seed
 
 
 def _points(run: Run) -> int:

@@ -51,10 +51,11 @@ def payload(groups: Sequence[Group]) -> dict[str, Any]:
         own = {recipe: labels[group.name, recipe] for recipe in _recipes(group)}
         lines = steady_lines(group)
         shown = drawn(group, some.scores)
-        kept += [(run.recipe, run.pair) in shown for run in group.runs]
+        kept += shown
+        pairs = {(run.recipe, run.pair) for run, is_shown in zip(group.runs, shown, strict=True) if is_shown}
         for (recipe, lr, wd), found in lines.items():
             pair = pair_name(lr, wd)
-            if (recipe, pair) in shown or not group.runs:
+            if (recipe, pair) in pairs or not group.runs:
                 slopes.append({"recipe": own[recipe], "pair": pair, "lines": lines_json(found)})
         units = {recipe: units_of(group, score) for recipe, score in some.scores.items()}
         verdicts += _cards(group, some, own, lines, units, setting)

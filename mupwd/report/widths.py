@@ -120,8 +120,7 @@ def _of_check(checked: Mapping[str, Any], runs: Sequence[Run]) -> tuple[Key, lis
 def _note(line: SteadyLine) -> str:
     if line.verdict == "too short" and line.steps:
         fewest, most = min(line.steps.values()), max(line.steps.values())
-        span = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}, by width,"
-        return f"takes {span} steps"
+        return f"needs {most:,} steps" if fewest == most else f"needs {fewest:,} to {most:,} steps, by width"
     if line.verdict == "undecided":
         more = []
         if line.more_seeds:

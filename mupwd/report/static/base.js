@@ -179,6 +179,8 @@ function lines(run, steps, values, more, scale = 1) {
   return found;
 }
 
+// Few labels, each a whole number: "0.005", not a small "5" between powers of ten.
+const logarithmic = { type: "log", nticks: 3, tickformat: "~g" };
 const lossName = () => (data.unit ? "loss (" + data.unit + ")" : "loss");
 const shownRecipes = () => data.recipes.filter(hasRecipe);
 const runsOf = (recipe, pair) => data.runs.map((run, number) => ({ ...run, number }))

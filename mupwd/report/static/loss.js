@@ -45,7 +45,7 @@ function lossLayout(panel, group) {
 function heatmap(one, span) {
   const base = Math.min(...one.losses.flat().filter((loss) => typeof loss === "number"));
   const name = (value) => (value > 0 ? power(Math.log2(value)) : "0");
-  const z = one.losses.map((cells) => cells.map((loss) => (loss === null ? null : typeof loss === "string" ? span : Math.min(loss - base, span))));
+  const z = one.losses.map((cells) => cells.map((loss) => (loss === null ? null : loss === "s" ? null : loss === "x" ? span : Math.min(loss - base, span))));
   const at = (pair) => [one.rates.indexOf(pair[0]), one.decays.indexOf(pair[1])];
   // Frames, which leave the numbers free; that of the best lies inside the other where both are one cell.
   const frame = (pair, inset, dash) => {
@@ -57,13 +57,13 @@ function heatmap(one, span) {
     traces: [{
       type: "heatmap", z, xgap: 1, ygap: 1, zmin: 0, zmax: span, colorscale: "Cividis", reversescale: theme() === "light", showscale: true,
       colorbar: { thickness: 8, outlinewidth: 0, title: { text: "above<br>best", font: { size: 11 } } },
-      text: one.losses.map((cells) => cells.map((loss) => (loss === null ? "" : typeof loss === "string" ? { x: "×", s: "·" }[loss] : loss.toFixed(size > 8 ? 1 : 2)))),
+      text: one.losses.map((cells) => cells.map((loss) => (loss === null ? "" : typeof loss === "string" ? "×" : loss.toFixed(size > 8 ? 1 : 2)))),
       texttemplate: "%{text}", textfont: { size: size > 8 ? 9 : 11 },
       hovertext: one.losses.map((cells, y) => cells.map((loss, x) => (loss === null ? "not run" : typeof loss === "string" ? { x: "diverged", s: "stopped early" }[loss] : loss.toFixed(4)) + " at learning rate " + name(one.rates[x]) + ", decay " + name(one.decays[y]))),
-      hoverinfo: "text", hoverongaps: false,
+      hoverinfo: "text",
     }],
     layout: {
-      title: { text: widthName(one.width) + under("┄ tuned, ─ best here") },
+      title: { text: widthName(one.width) + under("dotted frame: tuned; full: best here") },
       shapes: [...frame(one.tuned, 0, "dot"), ...frame(one.best, one.tuned.join() === one.best.join() ? 0.09 : 0, "solid")],
       xaxis: { tickvals: one.rates.map((_, i) => i), ticktext: one.rates.map(name), showgrid: false, title: { text: "learning rate", standoff: 4 } },
       yaxis: { tickvals: one.decays.map((_, i) => i), ticktext: one.decays.map(name), showgrid: false, title: { text: "weight decay", standoff: 4 } },

@@ -48,7 +48,7 @@ function sigmaPlot(recipe, layer) {
   const name = gain ? "gain" : sigmaName(layer);
   return { traces, layout: {
     title: { text: (gain ? "gain of " : "") + plain(layer) + under(pairTitle(pair) + "; dashed: theory") },
-    xaxis: { title: { text: "step", standoff: 6 } }, yaxis: { title: { text: name, standoff: 6 }, type: "log", dtick: undefined, nticks: 6 },
+    xaxis: { title: { text: "step", standoff: 6 } }, yaxis: { title: { text: name, standoff: 6 }, ...logarithmic },
   } };
 }
 
@@ -84,7 +84,7 @@ function shapePlot(recipe, layer) {
   return { traces, layout: {
     title: { text: plain(layer) + (drawn.size ? ", step " + [...new Set([Math.min(...drawn), Math.max(...drawn)])].join(" to ") : "") + under("dashed: Marchenko–Pastur edge") },
     xaxis: { title: { text: "rank of the singular value", standoff: 6 }, dtick: 1 },
-    yaxis: { title: { text: sigmaName(layer).replace("₁", ""), standoff: 6 }, type: "log", nticks: 6 },
+    yaxis: { title: { text: sigmaName(layer).replace("₁", ""), standoff: 6 }, ...logarithmic },
     shapes: lines_.filter((one) => one.y0 > 0),
   } };
 }
@@ -125,7 +125,7 @@ function geometryPlot(quantity, layer) {
       if (run.recipe === recipe && run.pair === pair && isShown(run.width)) traces.push(...lines(run, series(steps), series(values), { dash: dashes[index % dashes.length] }));
     }
   });
-  return { traces, layout: { title: { text: geometryNames[quantity] }, xaxis: { title: { text: "step", standoff: 4 } }, yaxis: { type: "log", nticks: 6 } } };
+  return { traces, layout: { title: { text: geometryNames[quantity] }, xaxis: { title: { text: "step", standoff: 4 } }, yaxis: { ...logarithmic } } };
 }
 
 function geometryPanel() {

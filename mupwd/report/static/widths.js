@@ -50,7 +50,7 @@ function widthPlot(line) {
   return { traces, layout: {
     title: { text: (line.quantity === "gain" ? "gain of " : "") + plain(line.name) + under(raised("line: m^" + fixed(line.slope)) + (line.interval ? " " + between(line.interval) : "") + "; dashed: theory") },
     xaxis: { type: "log", title: { text: "width", standoff: 6 }, tickvals: widths, ticktext: widths.map(String) },
-    yaxis: { type: "log", title: { text: name, standoff: 6 }, nticks: 6 },
+    yaxis: { ...logarithmic, title: { text: name, standoff: 6 } },
   } };
 }
 
