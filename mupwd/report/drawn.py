@@ -18,8 +18,8 @@ _MOST = 1500  # points of a series that a page draws
 def drawn(group: Group, scores: Mapping[str, RecipeScore]) -> list[bool]:
     """Returns whether each run is drawn; how many are not is added to the group's notes.
 
-    Without a verdict all are, since no run is then more interesting than another. A trial that was stopped early and then
-    ran to its end is drawn once.
+    Without a verdict all are, since no run is then more interesting than another. A trial that was stopped early and
+    then ran to its end is drawn once.
 
     Args:
       group: with its runs.

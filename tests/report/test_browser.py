@@ -70,7 +70,7 @@ def test_every_plot_is_drawn(opened, file):
     # Points of three widths, the fit, theory and its band.
     assert opened.traces("width") == [6, 6]
     assert opened.traces("shapes") == [6, 6]
-    assert opened.traces("geometry-angle") == [12]
+    assert opened.traces("geometry-angle") == [6, 6]
     assert opened.traces("coordinates") == [2]
     kinds = opened.page.evaluate(
         "['sigma', 'width'].map((name) => { const one = document.querySelector(`[data-plot=${name}]`).layout;"

@@ -5,7 +5,6 @@ const marks = { good: "✓", bad: "✗", open: "?" };
 const spoken = { good: "good", bad: "not good", open: "open" };
 const symbols = ["circle", "square", "diamond", "triangle-up", "triangle-down", "cross"];
 const shapes = ["●", "■", "◆", "▲", "▼", "✚"];
-const dashes = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 // Okabe and Ito's colours, lighter on a dark ground; the symbols say the same without colour.
 const colours = {
   light: ["#b87a00", "#009e73", "#0072b2", "#b65c8f", "#d55e00", "#3a94cc"],
@@ -58,12 +57,17 @@ function h(tag, properties, ...children) {
 function rich(text) {
   const found = [];
   let last = 0;
+  text = minus(text);
   for (const match of text.matchAll(/\b([2m])\^([-+−]?\d+(?:\.\d+)?)/g)) {
     found.push(text.slice(last, match.index) + match[1], h("sup", {}, match[2].replace("-", "−")));
     last = match.index + match[0].length;
   }
   return [...found, text.slice(last)];
 }
+
+// A minus before a number, but not in a command.
+const minus = (text) => text.replace(/(^|[\s[(,])-(?=\d)/g, "$1−");
+const commands = (text) => text.split(/(mupwd (?:plan|sweep|check|report)[^;…]*)/).map((part, index) => (index % 2 ? h("code", {}, part.trim()) : rich(part)));
 
 const sign = (mark) => h("span", { class: "sign", role: "img", "aria-label": spoken[mark] }, marks[mark]);
 const said = (one, tag = "li") => h(tag, { class: one.mark }, sign(one.mark), rich(one.text));
@@ -140,22 +144,32 @@ function drawPlot(element) {
   element.stale = false;
   const failed = guarded("plot", () => {
     const { traces, layout } = element.make();
-    Plotly.react(element, traces, framed(layout), { responsive: true, displaylogo: false, displayModeBar: false });
+    Plotly.react(element, traces, framed(layout, traces), { responsive: true, displaylogo: false, displayModeBar: false });
     element.setAttribute("role", "img");
     element.setAttribute("aria-label", layout.title.text.replace(/<[^>]*>/g, " "));
   });
-  if (failed) element.replaceChildren(...failed);
+  if (failed) {
+    if (element.data) Plotly.purge(element);
+    element.replaceChildren(...failed);
+  }
 }
 
-function framed(layout) {
+// Within a decade a label at every few tenths; beyond it at 1, 2 and 5, or at the powers of ten.
+function logTicks(traces) {
+  const values = traces.flatMap((trace) => Array.from(trace.y)).filter((value) => value > 0 && Number.isFinite(value));
+  const decades = values.length ? Math.log10(values.reduce((a, b) => Math.max(a, b)) / values.reduce((a, b) => Math.min(a, b))) : 0;
+  return decades < 0.9 ? 6 : 3;
+}
+
+function framed(layout, traces) {
   const line = css("--line"), axis = { gridcolor: line, linecolor: line, zeroline: false, exponentformat: "power" };
   return {
     margin: { l: 64, r: 14, t: 50, b: 48 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: css("--text"), size: innerWidth >= 2200 ? 16 : 12, family: getComputedStyle(document.body).fontFamily },
     // A zoom outlives new data, and not another choice.
-    showlegend: false, hovermode: "closest", uirevision: "at" + location.hash, ...layout,
+    showlegend: false, hovermode: "closest", uirevision: [state.hide, state.without, state.layer, state.pair, state.scale].join(" "), ...layout,
     title: { font: { size: innerWidth >= 2200 ? 18 : 14 }, x: 0.02, xanchor: "left", ...layout.title },
-    xaxis: { ...axis, exponentformat: "SI", ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
+    xaxis: { ...axis, exponentformat: "SI", ...layout.xaxis }, yaxis: { ...axis, ...(layout.yaxis?.type === "log" ? { nticks: logTicks(traces) } : {}), ...layout.yaxis },
   };
 }
 
@@ -180,7 +194,7 @@ function lines(run, steps, values, more, scale = 1) {
 }
 
 // Few labels, each a whole number: "0.005", not a small "5" between powers of ten.
-const logarithmic = { type: "log", nticks: 3, tickformat: "~g" };
+const logarithmic = { type: "log", tickformat: "~g" };
 const lossName = () => (data.unit ? "loss (" + data.unit + ")" : "loss");
 const shownRecipes = () => data.recipes.filter(hasRecipe);
 const runsOf = (recipe, pair) => data.runs.map((run, number) => ({ ...run, number }))

@@ -42,22 +42,26 @@ function lossLayout(panel, group) {
   };
 }
 
+const bestOf = (one) => Math.min(...one.losses.flat().filter((loss) => typeof loss === "number"));
+// How far all maps of a recipe go above their best, within what the curves show.
+const spanOf = (maps, most) => Math.min(most, Math.max(0.01, ...maps.flatMap((one) => one.losses.flat().filter((loss) => typeof loss === "number").map((loss) => loss - bestOf(one)))));
+
 function heatmap(one, span) {
-  const base = Math.min(...one.losses.flat().filter((loss) => typeof loss === "number"));
+  const base = bestOf(one);
   const name = (value) => (value > 0 ? power(Math.log2(value)) : "0");
   const z = one.losses.map((cells) => cells.map((loss) => (loss === null ? null : loss === "s" ? null : loss === "x" ? span : Math.min(loss - base, span))));
   const at = (pair) => [one.rates.indexOf(pair[0]), one.decays.indexOf(pair[1])];
   // Frames, which leave the numbers free; that of the best lies inside the other where both are one cell.
   const frame = (pair, inset, dash) => {
     const [x, y] = at(pair), half = 0.5 - inset;
-    return x < 0 || y < 0 ? [] : [{ type: "rect", x0: x - half, x1: x + half, y0: y - half, y1: y + half, line: { width: 2.5, color: theme() === "light" ? "#d55e00" : "#ff8552", dash } }];
+    return x < 0 || y < 0 ? [] : [{ type: "rect", x0: x - half, x1: x + half, y0: y - half, y1: y + half, line: { width: 2.5, color: "#d55e00", dash } }];
   };
   const size = Math.max(one.rates.length, 1);
   return {
     traces: [{
-      type: "heatmap", z, xgap: 1, ygap: 1, zmin: 0, zmax: span, colorscale: "Cividis", reversescale: theme() === "light", showscale: true,
+      type: "heatmap", z, xgap: 1, ygap: 1, zmin: 0, zmax: span, colorscale: "Cividis", reversescale: true, showscale: true,
       colorbar: { thickness: 8, outlinewidth: 0, title: { text: "above<br>best", font: { size: 11 } } },
-      text: one.losses.map((cells) => cells.map((loss) => (loss === null ? "" : typeof loss === "string" ? "×" : loss.toFixed(size > 8 ? 1 : 2)))),
+      text: one.losses.map((cells) => cells.map((loss) => (loss === null || loss === "s" ? "" : loss === "x" ? "×" : loss.toFixed(size > 8 ? 1 : 2)))),
       texttemplate: "%{text}", textfont: { size: size > 8 ? 9 : 11 },
       hovertext: one.losses.map((cells, y) => cells.map((loss, x) => (loss === null ? "not run" : typeof loss === "string" ? { x: "diverged", s: "stopped early" }[loss] : loss.toFixed(4)) + " at learning rate " + name(one.rates[x]) + ", decay " + name(one.decays[y]))),
       hoverinfo: "text",
@@ -96,7 +100,7 @@ panels.push({
         found.push(h("h3", { class: "clip" }, recipe), h("div", { class: "plots", "data-recipe": recipe },
           group.panels.filter((one) => one.recipe === recipe).map((one) =>
             plot("loss-" + one.axis, () => ({ traces: lossTraces(one, group.range), layout: lossLayout(one, group) })))));
-        if (heat.length) found.push(h("div", { class: "plots small" }, heat.map((one) => plot("heat", () => heatmap(one, group.range[1] - group.range[0])))));
+        if (heat.length) found.push(h("div", { class: "plots small" }, heat.map((one) => plot("heat", () => heatmap(one, spanOf(heat, group.range[1] - group.range[0]))))));
         if (verdict?.rows) found.push(table(["width", "best learning rate", "best weight decay", "best pair that ran", "its loss ± noise"],
           verdict.rows.filter((cells) => isShown(Number(cells[0]))).map((cells) => row(cells.map((cell) => h("span", {}, rich(cell)))))));
         if (hasCurves(recipe)) found.push(h("div", { class: "plots" }, plot("steps", () => stepPlot(recipe))));

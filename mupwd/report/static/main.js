@@ -52,6 +52,8 @@ function buildBar() {
   if (focused) [...bar.querySelectorAll("[data-key]")].find((one) => one.dataset.key === focused)?.focus();
 }
 
+const headingOf = (one) => { let at = one; while (at && at.tagName !== "H3") at = at.previousElementSibling; return at ? at.textContent : ""; };
+
 // Plots of one name are told apart by their order.
 function plotsByName(main) {
   const found = new Map();
@@ -69,7 +71,7 @@ function redraw() {
   buildBar();
   const main = document.getElementById("panels");
   const focused = document.activeElement?.dataset?.key;
-  const details = () => [...main.querySelectorAll("section")].flatMap((section) => [...section.querySelectorAll("details")].map((one, index) => [section.id + index, one]));
+  const details = () => [...main.querySelectorAll("section")].flatMap((section) => [...section.querySelectorAll("details")].map((one) => [section.id + headingOf(one) + one.querySelector("summary").textContent, one]));
   const open = new Set(details().filter(([, one]) => one.open).map(([key]) => key));
   const before = plotsByName(main);
   main.style.minHeight = main.offsetHeight + "px";

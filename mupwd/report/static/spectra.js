@@ -64,7 +64,7 @@ panels.push({
 });
 
 function shapePlot(recipe, layer) {
-  const pair = chosenPair(recipe), traces = [], lines_ = [], drawn = new Set();
+  const pair = chosenPair(recipe), traces = [], lines_ = [], drawn = new Set(), edgesOf = new Map();
   const some = (data.spectra.shapes[layer] || []).filter(([number]) => data.runs[number].recipe === recipe && data.runs[number].pair === pair && isShown(data.runs[number].width));
   // One step for all: of each run the last observation that is not after it.
   const steps_ = [...new Set(some.flatMap(([, steps]) => [...series(steps)]))].sort((a, b) => a - b);
@@ -79,7 +79,12 @@ function shapePlot(recipe, layer) {
       x: sigma.map((_, i) => i + 1), y: sigma, mode: "lines+markers", line: { color: colour(run.width), width: 1.6 }, marker: { color: colour(run.width), size: 8, symbol: symbol(run.width) },
       hovertemplate: widthName(run.width) + ", seed " + run.seed + ": σ<sub>%{x}</sub> %{y:.4g} at step " + at + "<extra></extra>",
     });
-    if (edges) lines_.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: series(edges)[index] * scale, y1: series(edges)[index] * scale, line: { color: colour(run.width), width: 1, dash: "dash" } });
+    if (edges) edgesOf.set(run.width, [...(edgesOf.get(run.width) || []), series(edges)[index] * scale]);
+  }
+  // One for each width: its seeds differ by little.
+  for (const [width, some_] of edgesOf) {
+    const y = some_.reduce((a, b) => a + b) / some_.length;
+    lines_.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: colour(width), width: 1, dash: "dash" } });
   }
   return { traces, layout: {
     title: { text: plain(layer) + (drawn.size ? ", step " + [...new Set([Math.min(...drawn), Math.max(...drawn)])].join(" to ") : "") + under("dashed: Marchenko–Pastur edge") },
@@ -116,15 +121,12 @@ const geometryNames = {
   angle: "angle per step (radians)", decay_timescale: "decay timescale (steps)", stable_rank: "stable rank",
 };
 
-function geometryPlot(quantity, layer) {
-  const traces = [];
-  shownRecipes().forEach((recipe, index) => {
-    const pair = chosenPair(recipe);
-    for (const [number, steps, values] of traceOf(layer, quantity)) {
-      const run = data.runs[number];
-      if (run.recipe === recipe && run.pair === pair && isShown(run.width)) traces.push(...lines(run, series(steps), series(values), { dash: dashes[index % dashes.length] }));
-    }
-  });
+function geometryPlot(quantity, layer, recipe) {
+  const traces = [], pair = chosenPair(recipe);
+  for (const [number, steps, values] of traceOf(layer, quantity)) {
+    const run = data.runs[number];
+    if (run.recipe === recipe && run.pair === pair && isShown(run.width)) traces.push(...lines(run, series(steps), series(values), {}));
+  }
   return { traces, layout: { title: { text: geometryNames[quantity] }, xaxis: { title: { text: "step", standoff: 4 } }, yaxis: { ...logarithmic } } };
 }
 
@@ -138,8 +140,7 @@ function geometryPanel() {
       const lacking = Object.keys(geometryNames).filter((name) => !some.includes(name));
       const recipes = shownRecipes().filter(observed);
       return [
-        recipes.length > 1 ? note(recipes.map((recipe, index) => recipe.slice(0, 60) + ": " + dashes[index % dashes.length]).join("; ")) : null,
-        some.length ? h("div", { class: "plots small" }, some.map((name) => plot("geometry-" + name, () => geometryPlot(name, layer)))) : null,
+        some.length ? recipes.map((recipe) => [recipes.length > 1 ? h("h3", { class: "clip" }, recipe) : null, h("div", { class: "plots small" }, some.map((name) => plot("geometry-" + name, () => geometryPlot(name, layer, recipe))))]) : null,
         lacking.length ? note("Not in these logs for this layer: " + lacking.map((name) => geometryNames[name]).join(", ") + ". They are what mupwd.diagnostics.metrics gives of mupwd.track_spectrum(plan, learning_rate=…, weight_decay=…).") : null,
       ];
     },

@@ -11,7 +11,7 @@ panels.push({
         h("ul", { class: "findings" }, one.sentences.map((sentence) => said(sentence))),
         one.tuned ? note(one.tuned + ".") : null,
         one.horizon ? note(one.horizon + ".") : null,
-        one.next.length ? [h("h4", {}, "What to do next"), h("ul", {}, one.next.map((text) => h("li", {}, rich(text))))] : null)))];
+        one.next.length ? [h("h4", {}, "What to do next"), h("ul", {}, one.next.map((text) => h("li", {}, commands(text))))] : null)))];
     const scored = shown.filter((one) => one.rows);
     if (scored.length) {
       found.push(table(["recipe", "verdict", "best learning rate", "best weight decay", "loss above the best", "at width"],

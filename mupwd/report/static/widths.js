@@ -4,7 +4,7 @@ function slopesOf(recipe) {
   return some.find((one) => one.pair === pair) || (state.pair ? null : some[0]) || null;
 }
 
-const forestHeight = (rows) => Math.max(260, 110 + 18 * rows.length);
+const forestHeight = (rows) => Math.max(340, 110 + 18 * rows.length);
 
 // Slopes with their intervals, one row per kind: which one leaves its band is seen at a glance.
 function forest(title, rows, axis) {
@@ -22,7 +22,7 @@ function forest(title, rows, axis) {
     }).filter((one) => one.x.length),
     layout: {
       title: { text: title }, xaxis: { title: { text: axis, standoff: 6 }, zeroline: true, zerolinecolor: css("--soft") },
-      yaxis: { tickvals: names, ticktext: rows.map((one) => plain(one.name.replace(/^layers\/\*\//, "").replace(/\/kernel$/, ""))), range: [rows.length - 0.5, -0.5], automargin: true, showgrid: false },
+      yaxis: { tickvals: names, ticktext: rows.map((one) => (one.quantity === "gain" ? "gain of " : "") + plain(one.name.replace(/^layers\/\*\//, "").replace(/\/kernel$/, ""))), range: [rows.length - 0.5, -0.5], automargin: true, showgrid: false },
       shapes: rows.map((one, y) => ({ ...one, y })).filter((one) => Number.isFinite(one.low)).map(({ y, ...one }) => ({ type: "rect", layer: "below", x0: one.low, x1: one.high, y0: y - 0.45, y1: y + 0.45, fillcolor: css("--band"), line: { width: 0 } })),
     },
   };
@@ -77,7 +77,7 @@ panels.push({
       found.push(h("h3", { class: "clip" }, recipe),
         h("div", { class: "plots" }, plot("slopes", () => forest("slope of every kind of layer" + under(pairTitle(some.pair)), bare, "power of m"), forestHeight(bare)), chosen ? plot("width", () => widthPlot(chosen)) : null),
         table(["layer", "slope", "interval", "promised", "verdict", "implied decay", ""], some.lines.map((line) => row([
-          line.name, fixed(line.slope), between(line.interval), line.predicted + " ± " + line.tolerance,
+          (line.quantity === "gain" ? "gain of " : "") + line.name, fixed(line.slope), between(line.interval), line.predicted + " ± " + line.tolerance,
           said({ mark: line.mark, text: line.verdict }, "td"), line.implied === null ? "–" : h("span", {}, rich("m^" + line.implied.toFixed(2))), h("td", { class: "long" }, line.note),
         ], { class: "pick", tabindex: 0, "aria-selected": line === chosen, "data-key": recipe + line.name, onclick: () => select({ layer: line.name }), onkeydown: (event) => { if (["Enter", " "].includes(event.key)) { event.preventDefault(); select({ layer: line.name }); } } }))));
     }
