@@ -37,9 +37,9 @@ def test_draws_figures_of_the_panels(tmp_path, capsys):
     figures = tmp_path / "figures"
     out = str(tmp_path / "report.html")
     assert main(["report", str(tmp_path / "sweep"), "--out", out, "--figures", str(figures)]) == 0
-    names = ("loss", "sigma-1-stays", "widths-1-stays", "shapes-1-stays", "geometry-1-stays")
+    names = ["loss", *(f"{one}-1-stays" for one in ("heat", "steps", "sigma", "slopes", "widths", "shapes"))]
     assert {file.name for file in figures.iterdir()} == {
-        f"{name}.{kind}" for name in names for kind in ("png", "svg")
+        f"{name}.{kind}" for name in (*names, "geometry-1-stays") for kind in ("png", "svg")
     }
     assert all(file.read_bytes()[:4] == b"\x89PNG" for file in figures.glob("*.png"))
     assert str(figures / "loss.svg") in capsys.readouterr().out
