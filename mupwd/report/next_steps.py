@@ -26,12 +26,10 @@ def next_steps(
     found += failing(steady)
     if mark == "good" or (mark == "open" and usable(score)):
         lr, wd = score.tuned
-        what = (
-            "use the values at any width" if mark == "good" else f"use the values up to width {score.target}"
-        )
         found.append(
-            f"tune at width {tuned_at} and {what}: mupwd plan --base {base} --width {score.target} "
-            f"--recipe {score.recipe} --learning_rate {lr:g} --weight_decay {wd:g} …"
+            f"what the pair that was tuned at width {tuned_at} becomes for each parameter at width {score.target}: "
+            f"mupwd plan --base {base} --width {score.target} --recipe {score.recipe} --learning_rate {lr:g} "
+            f"--weight_decay {wd:g} package.module:build"
         )
     elif mark == "bad":
         other = next(iter(others), "mupwd check finds the layer that breaks it")

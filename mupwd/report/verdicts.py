@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mupwd import recipes
 from mupwd.report.headline import headline, overall
 from mupwd.report.next_steps import decided_by, failing, next_steps
 from mupwd.report.setting import Setting
@@ -54,6 +55,7 @@ def verdict(
     said = [headline(score, unit), *sentences(score, unit), *_implied(score, units, steady)]
     return {
         "label": label,
+        "about": _about(score.recipe),
         "mark": mark,
         "word": _WORDS[mark] if math.isfinite(score.regret.value) else "diverges",
         "drifts": [_said(short_drift(one)) for one in (score.learning_rate_drift, score.weight_decay_drift)],
@@ -117,6 +119,13 @@ def compared(
     return found
 
 
+def _about(recipe: str) -> str:
+    try:
+        return recipes.get(recipe).source
+    except ValueError:  # one of the user's own
+        return ""
+
+
 def _implied(score: RecipeScore, units: Units, steady: Sequence[SteadyLine]) -> list[Sentence]:
     """The powers of the width that the decay would have to follow, by the losses and by singular values."""
     found = []
@@ -132,8 +141,8 @@ def _implied(score: RecipeScore, units: Units, steady: Sequence[SteadyLine]) -> 
         found.append(
             Sentence(
                 mark,
-                f"implied decay: the rule's m^{rule:.2f}, with the drift of the best decay "
-                f"m^{rule + drift.slope:.2f} [{low:.2f}, {high:.2f}]",
+                f"for a matrix m times wider the losses ask for a weight decay of m^{rule + drift.slope:.2f} "
+                f"[{low:.2f}, {high:.2f}]; this recipe sets m^{rule:.2f}",
             )
         )
     return [*found, *_implied_by_sigma(steady)]
@@ -144,11 +153,11 @@ def _implied_by_sigma(steady: Sequence[SteadyLine]) -> list[Sentence]:
     if not implied:
         return []
     is_short = any(line.verdict == "too short" for line in steady)
-    short = ", though the runs were too short to judge it" if is_short else ""
+    short = ", but the runs are too short to judge by them" if is_short else ""
     return [
         Sentence(
             _steady_mark(steady),
-            f"implied decay by singular values: m^{min(implied):.2f} to m^{max(implied):.2f} over "
+            f"the singular values ask for m^{min(implied):.2f} to m^{max(implied):.2f} over "
             f"{len(implied)} kinds of layers{short}",
         )
     ]

@@ -35,4 +35,4 @@ def test_pairs_far_from_the_tuned_one_are_left_out_when_there_is_no_room(monkeyp
     ]
     group = Group("sweep", runs)
     assert drawn(group, {"stays": score}) == [False, True, True, False, False]
-    assert "sweep: 3 runs away from the tuned pairs are not drawn" in group.notes[0]
+    assert "sweep: 3 runs far from the tuned pairs have no curves" in group.notes[0]

@@ -95,7 +95,7 @@ def test_a_pair_that_usable_may_be_used_though_the_decay_is_undecided(scores):
     (card,) = payload([Group("sweep", scores={"stays": score})])["verdicts"]
     assert (card["mark"], card["word"]) == ("open", "undecided")
     assert any(
-        "use the values up to width 128: mupwd plan --base 32 --width 128" in one for one in card["next"]
+        "for each parameter at width 128: mupwd plan --base 32 --width 128" in one for one in card["next"]
     )
     assert any(one.startswith("weight decay: add seeds") for one in card["next"])
 

@@ -51,7 +51,7 @@ def test_a_base_that_is_no_width_of_the_sweep_is_the_unit_of_its_numbers(tmp_pat
     (card,) = found["verdicts"]
     assert (card["base"], card["tuned_at"], card["target"]) == (32, 128, 512)
     assert card["tuned"].startswith("tuned at width 128, in units of base 32: learning rate 2^-5 = 0.0312")
-    assert any("implied decay: the rule's m^0.50," in one for one in texts(card))
+    assert any("; this recipe sets m^0.50" in one for one in texts(card))
     # At width 128 a matrix's learning rate is a quarter of 2^-5, and its decay twice 2^-2.
     assert "256 steps at width 128, 512 at width 512" in card["horizon"]
     assert any("mupwd plan --base 32 --width 512" in one for one in card["next"])
@@ -63,7 +63,7 @@ def test_a_width_that_is_still_running_does_not_count_as_the_target(tmp_path):
     write_run(tmp_path / "sweep" / "trials" / "running", 1024, "stays", {"base": 32})
     (card,) = payload(collect([tmp_path / "sweep"]))["verdicts"]
     assert card["target"] == 128
-    assert any("implied decay: the rule's m^0.50," in one for one in texts(card))
+    assert any("; this recipe sets m^0.50" in one for one in texts(card))
     assert "128 steps at width 32, 256 at width 128" in card["horizon"]
 
 

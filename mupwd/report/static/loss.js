@@ -1,4 +1,6 @@
 // 2. Loss against learning rate and decay, one curve per width; maps of both; loss against step.
+const hasDiverged = (recipe, width) => data.runs.some((run) => run.recipe === recipe && run.width === width && run.status === "diverged");
+
 function lossTraces(panel, [low, high]) {
   const out = [];
   for (const line of panel.lines) {
@@ -7,8 +9,8 @@ function lossTraces(panel, [low, high]) {
     const name = widthName(line.width);
     if (gone.length) out.push({
       x: gone, y: gone.map(() => high - 0.035 * rank(line.width) * (high - low)), mode: "markers", cliponaxis: false,
-      marker: { color: colour(line.width), size: 10, symbol: "x-thin-open", line: { width: 2 } },
-      hovertemplate: name + ": diverged or stopped at %{x}<extra></extra>",
+      marker: { color: colour(line.width), size: 10, symbol: hasDiverged(panel.recipe, line.width) ? "x-thin-open" : "triangle-down-open", line: { width: 2 } },
+      hovertemplate: name + (hasDiverged(panel.recipe, line.width) ? ": diverged or stopped early at %{x}" : ": stopped early at %{x}") + "<extra></extra>",
     });
     out.push({
       x: line.x, y: line.y, mode: "lines+markers", name,
@@ -36,7 +38,7 @@ function lossLayout(panel, group) {
   const held = panel.axis === "learning_rate" ? "the tuned decay" : "each width's best learning rate";
   return {
     title: { text: "loss against " + group.axes[panel.axis] + under("at " + held) },
-    xaxis: { tickvals: ticks, ticktext: ticks.map(power), range: [Math.min(...all) - 0.3, Math.max(...all) + 0.3], title: { text: group.axes[panel.axis] + " at width " + group.base, standoff: 6 } },
+    xaxis: { tickvals: ticks, ticktext: ticks.map(power), range: [Math.min(...all) - 0.3, Math.max(...all) + 0.3], title: { text: group.axes[panel.axis] + ", as set for width " + group.base, standoff: 6 } },
     yaxis: { title: { text: lossName(), standoff: 6 }, range: [low - 0.06 * (high - low), high + 0.02 * (high - low)] },
     ...(panel.tuned === null ? {} : { shapes: [{ type: "line", x0: panel.tuned, x1: panel.tuned, yref: "paper", y0: 0, y1: 1, line: { dash: "dash", width: 1.5, color: css("--soft") } }], annotations: [{ x: panel.tuned, yref: "paper", y: 1, yanchor: "top", xanchor: "left", xshift: 2, text: "tuned", showarrow: false, font: { size: 11, color: css("--soft") } }] }),
   };
@@ -80,7 +82,7 @@ function stepPlot(recipe) {
   for (const run of runsOf(recipe, chosenPair(recipe))) for (const [number, name, steps, values] of data.curves)
     if (number === run.number) traces.push(...lines(run, series(steps), series(values), { dash: name === "eval/loss" ? "dot" : "solid" }));
   return { traces, layout: {
-    title: { text: "loss against step" + under(pairTitle(chosenPair(recipe)) + "; dotted: held out") },
+    title: { text: "loss against step" + under(pairTitle(chosenPair(recipe)) + "; dotted, or the last mark: held out") },
     xaxis: { title: { text: "step", standoff: 6 } }, yaxis: { title: { text: lossName(), standoff: 6 } },
   } };
 }
@@ -88,7 +90,7 @@ function stepPlot(recipe) {
 panels.push({
   id: "loss",
   title: "Loss against learning rate and weight decay",
-  note: "Each curve has its minimum where its width wants it; the dashed line is what was tuned. Bars below the curves are 95% intervals of the optima. A × at the upper end of the frame is a run that diverged or was stopped early.",
+  note: "Where settings carry over, the optima of all widths line up. Bars below the curves are 95% intervals of the fitted minimum, which may lie between two values that ran; the dashed line is the value that was chosen at the narrowest width. Marks at the upper end: ▽ stopped early, as others were clearly better; × a seed diverged. In the maps empty cells were stopped early or not run.",
   build() {
     const found = [], seen = new Set();
     for (const group of data.loss) {

@@ -47,7 +47,7 @@ function sigmaPlot(recipe, layer) {
   }
   const name = gain ? "gain" : sigmaName(layer);
   return { traces, layout: {
-    title: { text: (gain ? "gain of " : "") + plain(layer) + under(pairTitle(pair) + "; dashed: theory") },
+    title: { text: (gain ? "gain of " : "") + plain(layer) + under(pairTitle(pair) + "; dashed: theory, the mean of the narrowest width") },
     xaxis: { title: { text: "step", standoff: 6 } }, yaxis: { title: { text: name, standoff: 6 }, ...logarithmic },
   } };
 }
@@ -104,13 +104,14 @@ function shapePanel() {
       const member = (data.spectra.shapes[layer] ? layer : one?.members.find((name) => data.spectra.shapes[name])) || Object.keys(data.spectra.shapes)[0];
       const recipes = shownRecipes().filter(observed);
       if (!member || !recipes.length) return [noSpectra()];
+      const other = member === layer || one?.members.includes(member) ? null : note(layer + " has no spectrum of several values in these logs; here is " + member + ".");
       const slider = h("input", { type: "range", min: 0, max: 1, step: 0.01, value: state.at, "data-key": "at", "aria-label": "step, from the first to the last observation",
         oninput: (event) => {
           state.at = event.target.value;
           for (const element of document.querySelectorAll("[data-plot=shapes]")) { element.stale = true; if (element.near) drawPlot(element); }
         },
         onchange: (event) => select({ at: event.target.value }) });
-      return [h("div", { class: "controls" }, h("label", {}, "step: first", slider, "last")),
+      return [other, h("div", { class: "controls" }, h("label", {}, "step: first", slider, "last")),
         h("div", { class: "plots" }, recipes.map((recipe) => h("div", {}, recipes.length > 1 ? h("h3", { class: "clip" }, recipe) : null, plot("shapes", () => shapePlot(recipe, member)))))];
     },
   };
@@ -134,7 +135,7 @@ function geometryPanel() {
   return {
     id: "geometry",
     title: "Geometry of updates",
-    note: "How large the weights of the chosen layer are, how far a step moves and turns them, and in how many steps decay forgets them.",
+    note: "How large the weights of the chosen layer are, how far a step moves and turns them, and in how many steps decay forgets them. Curves of different widths need not coincide here.",
     build() {
       const layer = chosenLayer(), some = Object.keys(geometryNames).filter((name) => traceOf(layer, name).length);
       const lacking = Object.keys(geometryNames).filter((name) => !some.includes(name));

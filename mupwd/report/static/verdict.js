@@ -8,6 +8,7 @@ panels.push({
     const found = [h("div", { class: "cards" }, shown.map((one) =>
       h("div", { class: "card " + one.mark, "data-recipe": one.label },
         h("h3", {}, h("span", { class: "clip" }, one.label), " ", h("span", { class: "word " + one.mark }, marks[one.mark] + " " + one.word)),
+        one.about ? note(one.about + ".") : null,
         h("ul", { class: "findings" }, one.sentences.map((sentence) => said(sentence))),
         one.tuned ? note(one.tuned + ".") : null,
         one.horizon ? note(one.horizon + ".") : null,

@@ -66,17 +66,19 @@ function exponentRows() {
 panels.push({
   id: "widths",
   title: "Singular values and gains against width",
-  note: "Slopes in log2 of the width ratio m. The rule promises 0 within the shaded band; intervals are 95%. Choose a row to see that layer everywhere on this page.",
+  note: "How each kind of layer goes with the width: as width^slope, where 0 is the same at all widths, which the rule promises within the shaded band. A gain is the size of a block's output over that of its input. Intervals are 95%. Choose a row to see that layer everywhere on this page.",
   build() {
     const found = [];
     for (const recipe of shownRecipes()) {
       const some = slopesOf(recipe);
       if (!some) continue;
       const chosen = some.lines.find((line) => line.name === chosenLayer()) || some.lines.find((line) => data.spectra.layers.find((one) => one.name === line.name)?.members.includes(chosenLayer())) || some.lines[0];
+      if (chosen === some.lines[0] && ![chosen.name, ...(data.spectra.layers.find((one) => one.name === chosen.name)?.members || [])].includes(chosenLayer()) && chosenLayer())
+        found.push(note(chosenLayer() + " has no slope: it is none of the layers that a steady state is promised for."));
       const bare = some.lines.map((line) => ({ ...line, value: line.slope, low: line.predicted - line.tolerance, high: line.predicted + line.tolerance }));
       found.push(h("h3", { class: "clip" }, recipe),
-        h("div", { class: "plots" }, plot("slopes", () => forest("slope of every kind of layer" + under(pairTitle(some.pair)), bare, "power of m"), forestHeight(bare)), chosen ? plot("width", () => widthPlot(chosen)) : null),
-        table(["layer", "slope", "interval", "promised", "verdict", "implied decay", ""], some.lines.map((line) => row([
+        h("div", { class: "plots" }, plot("slopes", () => forest("slope of every kind of layer" + under(pairTitle(some.pair)), bare, "slope: power of the width"), forestHeight(bare)), chosen ? plot("width", () => widthPlot(chosen)) : null),
+        table(["layer", "slope", "interval", "promised", "verdict", "asks for a decay of", "what is missing"], some.lines.map((line) => row([
           (line.quantity === "gain" ? "gain of " : "") + line.name, fixed(line.slope), between(line.interval), line.predicted + " ± " + line.tolerance,
           said({ mark: line.mark, text: line.verdict }, "td"), line.implied === null ? "–" : h("span", {}, rich("m^" + line.implied.toFixed(2))), h("td", { class: "long" }, line.note),
         ], { class: "pick", tabindex: 0, "aria-selected": line === chosen, "data-key": recipe + line.name, onclick: () => select({ layer: line.name }), onkeydown: (event) => { if (["Enter", " "].includes(event.key)) { event.preventDefault(); select({ layer: line.name }); } } }))));
