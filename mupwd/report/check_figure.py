@@ -37,7 +37,9 @@ def coordinates(check: Mapping[str, Any]) -> Figure | None:
     figure = new_figure(3 + 3 * len(quantities), 1.5 + 0.22 * len(names))
     panels = figure.subplots(1, len(quantities), squeeze=False, sharey=True)[0]
     for quantity, axes in zip(quantities, panels, strict=True):
-        draw_forest(axes, [rows.get((name, quantity)) for name in names], [short(name) for name in names])
+        draw_forest(
+            axes, [rows.get((name, quantity)) for name in names], [short(name, most=44) for name in names]
+        )
         axes.set_title(short(quantity), fontsize=10)
         axes.set_xlabel("power of the width; shaded: theory ± 1/4", fontsize=9)
     add_legend(figure, forest_keys(list(rows.values()), "undecided"))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COLOURS = ("#E69F00", "#009E73", "#0072B2", "#CC79A7", "#D55E00", "#56B4E9")
 MARKERS = ("o", "s", "D", "^", "v", "P")
 _TICKS = 12
+_BESIDE = 20  # characters of a name that stands on one line with more
 
 
 def width_style(rank: int) -> dict[str, Any]:
@@ -101,7 +102,9 @@ def _draw(axes: Axes, panel: Panel, name: str, limits: tuple[float, float], widt
     low, high = limits
     every = [x for line in panel.lines for x in line.x]
     axes.set_ylim(low - 0.04 * (high - low), high)
-    axes.set_title(f"{short(panel.recipe)}: loss against {name}", fontsize=10)
+    recipe = short(panel.recipe, most=50)
+    between = ": " if len(recipe) <= _BESIDE else "\n"
+    axes.set_title(f"{recipe}{between}loss against {name}", fontsize=10)
     axes.set_xlabel(f"{name} at the base")
     make_plain(axes)
     if not every:

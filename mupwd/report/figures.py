@@ -21,6 +21,7 @@ from mupwd.report.width_figures import slopes, values
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_PANELS = 16  # of loss curves, in one picture: two for each recipe
 _OF_RECIPES: dict[str, Callable[[RecipeData], Figure | None]] = {
     "steps": loss_steps,
     "sigma": sigma_steps,
@@ -58,10 +59,16 @@ def draw_figures(found: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     Args:
       found: what `mupwd.report.payload.payload` returns.
     """
-    for number, group in enumerate(found["loss"]):
-        some = [Panel(**{**one, "lines": [Line(**line) for line in one["lines"]]}) for one in group["panels"]]
+    # Pictures of any height are no pictures: many recipes get several.
+    pages = [
+        (group, group["panels"][start : start + _PANELS])
+        for group in found["loss"]
+        for start in range(0, len(group["panels"]), _PANELS)
+    ]
+    for number, (group, panels) in enumerate(pages):
+        some = [Panel(**{**one, "lines": [Line(**line) for line in one["lines"]]}) for one in panels]
         yield (
-            f"loss{_suffix(number, found['loss'])}",
+            f"loss{_suffix(number, pages)}",
             loss_figure(some, group["range"], group["axes"], found["title"], found["unit"], found["widths"]),
         )
     floats = unpack(found["numbers"])

@@ -12,8 +12,8 @@ from mupwd.report.picture import add_legend, loss_label, panel_grid, power_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 _TICKS, _NUMBERS = 12, 16  # of columns: more have fewer ticks, and no numbers
 _FRAME = "#D55E00"
@@ -32,6 +32,8 @@ def heat_figure(
       unit: of the losses; empty where unknown.
       recipe: its name.
     """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
     from matplotlib.patches import Patch
 
     columns = max(len(one["rates"]) for one in maps)
@@ -39,12 +41,13 @@ def heat_figure(
     figure, panels = panel_grid(
         len(maps), min(6.0, max(2.8, 0.8 + 0.45 * columns)), min(5.0, max(2.2, 0.9 + 0.3 * rows))
     )
-    images = [_draw(axes, one, span) for one, axes in zip(maps, panels, strict=True)]
+    colours = ScalarMappable(Normalize(0, span, clip=True), "cividis_r")
     for one, axes in zip(maps, panels, strict=True):
+        _draw(axes, one, colours)
         axes.set_title(f"width {one['width']}", fontsize=10)
         axes.set_xlabel(names["learning_rate"], fontsize=9)
         axes.set_ylabel(names["weight_decay"], fontsize=9)
-    bar = figure.colorbar(images[0], ax=panels, extend="max", pad=0.01, fraction=0.03, aspect=30)
+    bar = figure.colorbar(colours, ax=panels, extend="max", pad=0.01, fraction=0.03, aspect=30)
     bar.set_label(loss_label(unit).replace("loss", "above the best", 1), fontsize=9)
     cells = {cell for one in maps for row in one["losses"] for cell in row if isinstance(cell, str)}
     keys = [
@@ -58,35 +61,28 @@ def heat_figure(
     return figure
 
 
-def _draw(axes: Axes, one: Mapping[str, Any], span: float) -> AxesImage:
-    losses = np.array(
-        [[cell if isinstance(cell, int | float) else math.nan for cell in row] for row in one["losses"]],
-        float,
-    )
-    above = losses - (np.nanmin(losses) if np.isfinite(losses).any() else 0.0)
-    image = axes.imshow(
-        np.ma.masked_invalid(above), cmap="cividis_r", vmin=0, vmax=span, origin="lower", aspect="auto"
-    )
+def _draw(axes: Axes, one: Mapping[str, Any], colours: ScalarMappable) -> None:
+    from matplotlib.colors import to_rgba
+
+    cells = {
+        (x, y): cell for y, row in enumerate(one["losses"]) for x, cell in enumerate(row) if cell is not None
+    }
     rates, decays = one["rates"], one["decays"]
+    best = min((cell for cell in cells.values() if not isinstance(cell, str)), default=0.0)
+    picture = np.ones((len(decays), len(rates), 4))
     crowded = len(rates) > 8
-    for y, row in enumerate(one["losses"]):
-        for x, cell in enumerate(row):
-            if cell is None:
-                continue
-            text = f"{cell:.{1 if crowded else 2}f}" if not isinstance(cell, str) else _GONE[cell][1]
-            if isinstance(cell, str):
-                axes.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=_GONE[cell][0], linewidth=0)
-            dark = not isinstance(cell, str) and above[y, x] > 0.5 * span
-            if len(rates) <= _NUMBERS:
-                axes.text(
-                    x, y, text, ha="center", va="center", fontsize=6 if crowded else 7.5,
-                    color="white" if dark else "black",
-                )  # fmt: skip
+    for (x, y), cell in cells.items():
+        gone = isinstance(cell, str)
+        picture[y, x] = to_rgba(_GONE[cell][0]) if gone else colours.to_rgba(cell - best)
+        if len(rates) <= _NUMBERS:
+            axes.text(
+                x, y, _GONE[cell][1] if gone else f"{cell:.{1 if crowded else 2}f}", ha="center", va="center",
+                fontsize=6 if crowded else 7.5, color="black" if _lightness(picture[y, x]) > 0.5 else "white",
+            )  # fmt: skip
+    axes.imshow(picture, origin="lower", aspect="auto")
     # Frames leave the numbers free; that of the best lies inside the other's, whose edge it would hide.
     _frame(axes, one, one["tuned"], 0.0, "--")
     _frame(axes, one, one["best"], 0.1, "-")
-    axes.set_xlim(-0.5, len(rates) - 0.5)
-    axes.set_ylim(-0.5, len(decays) - 0.5)
     for axis, some in ((axes.xaxis, rates), (axes.yaxis, decays)):
         every = math.ceil(len(some) / _TICKS)
         axis.set_ticks(
@@ -94,7 +90,10 @@ def _draw(axes: Axes, one: Mapping[str, Any], span: float) -> AxesImage:
         )
     axes.tick_params(length=0)
     axes.spines[:].set_color("0.8")
-    return image
+
+
+def _lightness(colour: np.ndarray) -> float:
+    return float(colour[:3] @ (0.299, 0.587, 0.114))
 
 
 def _frame(axes: Axes, one: Mapping[str, Any], pair: Sequence[float], inset: float, line: str) -> None:

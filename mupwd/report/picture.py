@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mupwd.report.words import value_words
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NARROWEST = 6.0  # inches, into which a title fits
 _COLUMNS = 3
 _KEYS = 6  # of a legend, in a row
 
@@ -71,7 +74,7 @@ def panel_grid(count: int, width: float, height: float) -> tuple[Figure, list[Ax
     """
     columns = min(_COLUMNS, count)
     rows = math.ceil(count / columns)
-    figure = new_figure(width * columns + 0.4, height * rows + 0.8)
+    figure = new_figure(max(width * columns + 0.4, NARROWEST), height * rows + 0.8)
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for one in axes[count:]:
         one.set_visible(False)
@@ -101,11 +104,22 @@ def make_plain(axes: Axes) -> None:
 def make_logarithmic(axes: Axes) -> None:
     """Makes the upright axis logarithmic, with a few numbers however little or much it spans.
 
+    Where nothing has a place on it the panel says so instead.
+
     Args:
       axes: with all that they will show.
     """
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+    if not any(can_be_logarithmic(np.asarray(line.get_ydata(), float)) for line in axes.lines):
+        axes.set_yticks([])
+        for line in axes.lines:
+            line.set_visible(False)
+        axes.text(
+            0.5, 0.5, "no finite value above 0", transform=axes.transAxes, ha="center", va="center",
+            fontsize=8, color="0.4",
+        )  # fmt: skip
+        return
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     decades = math.log10(high / low)
@@ -118,6 +132,11 @@ def make_logarithmic(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(lambda *_: "")
 
 
+def can_be_logarithmic(values: np.ndarray) -> bool:
+    """Whether a logarithmic axis has a place for any of the values."""
+    return bool((np.isfinite(values) & (values > 0)).any())
+
+
 def number_label(value: float) -> str:
     """Returns a number as it stands at a tick.
 
@@ -126,7 +145,7 @@ def number_label(value: float) -> str:
       ('0.0005', '$3·10^{-6}$', '$10^{6}$')
     """
     if value == 0 or 9.99e-5 < abs(value) < 1e5:
-        return f"{value:.4g}"
+        return f"{value:.6g}"
     digits, _, power = f"{value:.3e}".partition("e")
     front = f"{float(digits):g}"
     return f"${'' if front == '1' else front + '·'}10^{{{int(power)}}}$"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
 
 
+_BESIDE = 20  # characters of a name that stands on one line with its pair
+
+
 class RecipeData:
     """The runs of one recipe, and what their logs hold.
 
@@ -85,7 +88,8 @@ class RecipeData:
             return name
         rate, decay = (float(one) for one in pair.split(","))
         known = f", weight decay {power_label(decay)}" if decay == decay else ""
-        return f"{name}: learning rate {power_label(rate)}{known}"
+        between = ": " if len(name) <= _BESIDE else "\n"
+        return f"{name}{between}learning rate {power_label(rate)}{known}"
 
     def _pair(self) -> str:
         """The tuned pair where it has runs with logs, else that of the most widths."""

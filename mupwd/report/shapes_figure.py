@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from mupwd.report.picture import add_legend, make_logarithmic, make_plain, panel_grid, short, title_with_count
@@ -36,15 +37,14 @@ def shapes(data: RecipeData) -> Figure | None:
                 continue
             last = max(last, int(data.series(steps)[-1]))
             axes.plot(range(1, count + 1), factor * data.series(values)[-count:], **style)
-            if edges is not None:
+            edge = 0.0 if edges is None else factor * float(data.series(edges)[-1])
+            if 0 < edge < math.inf:
                 edged = True
-                axes.axhline(
-                    factor * data.series(edges)[-1], color=style["color"], linestyle="--", linewidth=0.8
-                )
+                axes.axhline(edge, color=style["color"], linestyle="--", linewidth=0.8)
         make_plain(axes)
         make_logarithmic(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title(short(layer), fontsize=9)
+        axes.set_title(short(layer, most=42), fontsize=9)
         axes.set_xlabel("rank of the singular value")
         axes.set_ylabel("σ · √(fan_in / fan_out)" if data.is_normalised(layer) else "σ", fontsize=9)
     keys = data.keys()

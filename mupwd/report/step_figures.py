@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mupwd.report.picture import (
+    NARROWEST,
     add_legend,
+    can_be_logarithmic,
     loss_label,
     make_logarithmic,
     make_plain,
@@ -56,6 +58,8 @@ def loss_steps(data: RecipeData) -> Figure | None:
         _line(axes, data.series(steps), data.series(values), {**data.style(number), **more})
     make_plain(axes)
     low, high = axes.dataLim.intervaly
+    if not math.isfinite(low):
+        axes.text(0.5, 0.5, "no finite loss", transform=axes.transAxes, ha="center", color="0.4")
     if low > 0 and high > 10 * low:
         make_logarithmic(axes)
     axes.set_xlabel("step")
@@ -103,7 +107,7 @@ def sigma_steps(data: RecipeData) -> Figure | None:
                 promised = True
         make_plain(axes)
         make_logarithmic(axes)
-        axes.set_title(short(layer), fontsize=9)
+        axes.set_title(short(layer, most=42), fontsize=9)
         axes.set_xlabel("step")
         scaled = "σ₁ · √(fan_in / fan_out)" if data.is_normalised(layer) else "σ₁"
         axes.set_ylabel("gain" if quantity == "gain" else scaled, fontsize=9)
@@ -123,39 +127,46 @@ def geometry_steps(data: RecipeData) -> Figure | None:
     Args:
       data: of the recipe.
     """
-    has = {quantity: data.layers("matrix", quantity) for quantity in _GEOMETRY}
-    quantities = [quantity for quantity, layers in has.items() if layers]
+    traces = data.found["spectra"]["traces"]
+    logged = {
+        (layer, quantity): data.of_runs(traces[layer][quantity])
+        for quantity in _GEOMETRY
+        for layer in data.layers("matrix", quantity)
+    }
+    # Without decay its timescale is infinite.
+    found = {
+        key: some
+        for key, some in logged.items()
+        if any(can_be_logarithmic(data.series(one[2])) for one in some)
+    }
     kinds = [one["name"] for one in data.found["spectra"]["layers"]]
-    every = [name for name in kinds if any(name in has[quantity] for quantity in quantities)]
+    every = [name for name in kinds if any(name == layer for layer, _ in found)]
     if not every:
         return None
     layers = every[:_ROWS]
-    figure = new_figure(0.6 + 2.2 * len(quantities), 0.9 + 1.45 * len(layers))
+    quantities = [one for one in _GEOMETRY if any((layer, one) in found for layer in layers)]
+    figure = new_figure(max(0.6 + 2.2 * len(quantities), NARROWEST), 0.9 + 1.45 * len(layers))
     panels = figure.subplots(len(layers), len(quantities), squeeze=False, sharex=True)
     for layer, row in zip(layers, panels, strict=True):
         row[0].set_ylabel(short(layer.removeprefix("layers/*/").removesuffix("/kernel"), most=30), fontsize=9)
         for quantity, axes in zip(quantities, row, strict=True):
-            traces = data.of_runs(data.found["spectra"]["traces"][layer].get(quantity, []))
-            if not any(_can_be_drawn(data.series(one[2])) for one in traces):
+            if (layer, quantity) not in found:
                 _make_empty(axes)
                 continue
-            for number, steps, values in traces:
+            for number, steps, values in found[layer, quantity]:
                 _line(axes, data.series(steps), data.series(values), {**data.style(number), "markersize": 3})
             make_plain(axes)
             make_logarithmic(axes)
             axes.tick_params(labelsize=8)
-            if layer == layers[-1]:
-                axes.set_xlabel("step", fontsize=9)
-    for quantity, top in zip(quantities, panels[0], strict=True):
-        top.set_title(_GEOMETRY[quantity], fontsize=9)
+    for quantity, column in zip(quantities, panels.T, strict=True):
+        column[0].set_title(_GEOMETRY[quantity], fontsize=9)
+        # Below the lowest that shows anything.
+        lowest = next(axes for axes in column[::-1] if axes.lines)
+        lowest.tick_params(labelbottom=True)
+        lowest.set_xlabel("step", fontsize=9)
     add_legend(figure, data.keys())
     figure.suptitle(title_with_count(data.title(), len(layers), len(every), "kinds of layers"), fontsize=11)
     return figure
-
-
-def _can_be_drawn(values: np.ndarray) -> bool:
-    """Whether a logarithmic axis has room for any; without decay its timescale is infinite."""
-    return bool((np.isfinite(values) & (values > 0)).any())
 
 
 def _make_empty(axes: Axes) -> None:

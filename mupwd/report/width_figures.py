@@ -32,7 +32,7 @@ def slopes(data: RecipeData) -> Figure | None:
     rows = [
         Row(
             one["slope"],
-            one["interval"],
+            None if one["interval"] is None or None in one["interval"] else one["interval"],
             one["predicted"] - one["tolerance"],
             one["predicted"] + one["tolerance"],
             one["mark"],
@@ -41,7 +41,7 @@ def slopes(data: RecipeData) -> Figure | None:
     ]
     draw_forest(axes, rows, [_name(one) for one in lines])
     axes.set_xlabel("power of the width ratio m; shaded: what the rule promises")
-    unsettled = sorted({one["verdict"] for one in lines if one["mark"] == "open"})
+    unsettled = sorted({short(str(one["verdict"])) for one in lines if one["mark"] == "open"})
     add_legend(figure, forest_keys(rows, " or ".join(unsettled)))
     figure.suptitle(data.title(pair), fontsize=11)
     return figure
@@ -104,10 +104,10 @@ def _draw(axes: Axes, line: Mapping[str, Any], known: list[int]) -> None:
 
 def _slope(line: Mapping[str, Any]) -> str:
     if line["slope"] is None:
-        return str(line["verdict"])
+        return short(str(line["verdict"]))
     low, high = line["interval"] or (None, None)
     interval = "" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]"
-    return f"slope {line['slope']:+.2f}{interval}: {line['verdict']}".replace("-", "−")
+    return f"slope {line['slope']:+.2f}{interval}".replace("-", "−") + f": {short(str(line['verdict']))}"
 
 
 def _name(line: Mapping[str, Any]) -> str:
