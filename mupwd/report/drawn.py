@@ -43,8 +43,8 @@ def drawn(group: Group, scores: Mapping[str, RecipeScore]) -> list[bool]:
             room -= points
     if left_out:
         group.notes.append(
-            f"{group.name}: {left_out} runs far from the tuned pairs have no curves against step here, to keep the file "
-            "small"
+            f"{group.name}: {left_out} runs far from the tuned pairs have no curves against step here, "
+            "to keep the file small"
         )
     return [
         (run.recipe, run.pair) in found and (run.status != "stopped" or _trial(run) not in ended)
