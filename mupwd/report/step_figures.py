@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mupwd.report.figure import MARKERS
 from mupwd.report.picture import (
     NARROWEST,
     add_legend,
@@ -177,10 +178,18 @@ def _make_empty(axes: Axes) -> None:
 
 
 def _line(axes: Axes, steps: np.ndarray, values: np.ndarray, style: dict[str, Any]) -> None:
-    """A line with about twelve markers; where a value is not finite it breaks, and a cross says so."""
+    """A line with about twelve markers; where a value is not finite it breaks, and a cross says so.
+
+    Widths have theirs at different steps, so that curves which lie on each other are all seen.
+    """
     finite = np.isfinite(values)
     every = max(1, math.ceil(len(steps) / _MARKED))
-    axes.plot(steps, np.where(finite, values, np.nan), markevery=every, **{"markersize": 3.5, **style})
+    axes.plot(
+        steps,
+        np.where(finite, values, np.nan),
+        markevery=(MARKERS.index(style["marker"]) % every, every),
+        **{"markersize": 3.5, **style},
+    )
     if finite.any() and not finite.all():
         last = np.maximum.accumulate(np.where(finite, np.arange(len(values)), 0))
         heights = values[np.where(finite[last], last, np.argmax(finite))]

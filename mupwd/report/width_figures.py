@@ -106,8 +106,13 @@ def _slope(line: Mapping[str, Any]) -> str:
     if line["slope"] is None:
         return short(str(line["verdict"]))
     low, high = line["interval"] or (None, None)
-    interval = "" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]"
-    return f"slope {line['slope']:+.2f}{interval}".replace("-", "−") + f": {short(str(line['verdict']))}"
+    interval = "" if low is None or high is None else f" [{_signed(low)}, {_signed(high)}]"
+    return f"slope {_signed(line['slope'])}{interval}: {short(str(line['verdict']))}"
+
+
+def _signed(value: float) -> str:
+    """Two digits; what rounds to nothing has no minus."""
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
 
 
 def _name(line: Mapping[str, Any]) -> str:
