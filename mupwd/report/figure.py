@@ -136,6 +136,8 @@ def _draw(axes: Axes, panel: Panel, name: str, limits: tuple[float, float], widt
             )
     if panel.tuned is not None:
         axes.axvline(panel.tuned, color="0.4", linestyle="--", linewidth=1)
+    else:
+        axes.text(0.02, 0.03, "tuned: 0, off this axis", transform=axes.transAxes, fontsize=9, color="0.4")
     axes.set_xlim(min(every) - 0.3, max(every) + 0.3)
     whole = sorted({round(x) for x in every})
     ticks = whole[:: -(-len(whole) // _TICKS)]

@@ -52,8 +52,10 @@ def write_log(directory, rows):
     return dict(draw_figures(payload(collect([directory]))))
 
 
-def test_a_tuned_decay_of_0_has_no_line():
-    assert len(curves([0.0, 1.0], -1.0).axes[1].lines) == len(curves([0.0, 1.0], None).axes[1].lines) + 1
+def test_a_tuned_decay_of_0_has_no_line_and_is_said():
+    tuned, none = (curves([0.0, 1.0], at).axes[1] for at in (-1.0, None))
+    assert len(tuned.lines) == len(none.lines) + 1
+    assert [text.get_text() for text in none.texts] == ["tuned: 0, off this axis"]
 
 
 def test_where_only_a_decay_of_0_ran_the_panel_says_so(tmp_path):
