@@ -104,6 +104,8 @@ def supervise(
                 ended.append(workers.last_words(worker))
                 notify(f"worker {worker} ended ({ended[-1]}) with {len(missing)} trials missing")
             if len(ended) > most:
+                # Those that still live would end the same way, and nobody would be told.
+                workers.stop()
                 raise SweepError(
                     f"{len(ended)} workers ended one after another, and no trial was finished or failed meanwhile; the "
                     f"last: {ended[-1]}. What is finished is kept; mend the cause and start the same command again"

@@ -57,7 +57,7 @@ def supervised(tmp_path):
     store, notices = Store(tmp_path, print), []
 
     def run(record, count, refused=()):
-        workers = Ending(store, record, refused)
+        workers = run.workers = Ending(store, record, refused)
         with (
             open(tmp_path / "out", "w", encoding="utf-8") as file,
             SweepProgress(Console(file=file), {32: 3}, count) as progress,
@@ -80,6 +80,7 @@ def test_workers_that_end_again_and_again_end_the_run(supervised):
         SweepError, match=r"workers ended one after another.*exit code 3. What is finished is kept"
     ):
         supervised(TRIALS[:1], 2)
+    assert supervised.workers.stopped
 
 
 def test_one_that_is_refused_while_others_live_is_asked_for_again(supervised):
