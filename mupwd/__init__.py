@@ -13,6 +13,7 @@ from mupwd.optim import (
     add_plan_decayed_weights,
     clip_by_global_norm,
     scale_by_plan_learning_rate,
+    wrap,
 )
 from mupwd.plan import Plan, PlanError
 from mupwd.tracing import TraceError, trace_axes
@@ -38,6 +39,7 @@ __all__ = [
     "spectrum",
     "trace_axes",
     "track_spectrum",
+    "wrap",
 ]
 
 

@@ -48,6 +48,7 @@ PUBLIC = [
     "spectrum",
     "trace_axes",
     "track_spectrum",
+    "wrap",
 ]
 
 

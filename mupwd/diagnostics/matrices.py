@@ -78,7 +78,7 @@ def layout_of(parameter: ParameterPlan) -> Layout | None:
       >>> from mupwd.tracing.roles import Parameter
       >>> words = ("in", "stack+out")
       >>> qkv = Parameter("qkv", "matrix", (8, 24), "float32", words, (True, True), pieces=(1, 3))
-      >>> plan = ParameterPlan(qkv, (16, 48), 2.0, 2.0, 0.5, 1.4, 0.5, 0.7, 1.0, 1.0)
+      >>> plan = ParameterPlan(qkv, (16, 48), 2.0, 2.0, 0.5, 1.4, 0.5, 0.7, 1.0, 1.0, 0.5)
       >>> layout_of(plan)
       Layout(sizes=(16, 3, 16), copies=(1,), fan_in=(0,), fan_out=(2,))
     """

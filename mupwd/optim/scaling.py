@@ -75,7 +75,7 @@ def scale_by_plan_learning_rate(
 
 
 def add_plan_decayed_weights(
-    weight_decay: optax.ScalarOrSchedule, plan: Plan, mask: Mask | None = None
+    weight_decay: optax.ScalarOrSchedule, plan: Plan, mask: Mask | None = None, *, per_step: bool = False
 ) -> optax.GradientTransformation:
     r"""`optax.add_decayed_weights` with the plan's weight decay for each parameter.
 
@@ -90,6 +90,8 @@ def add_plan_decayed_weights(
       plan: multipliers per parameter; where `wd` is 0, a parameter does not decay.
       mask: as in optax, a tree of booleans (or a prefix of the parameters' tree), or a function from the
         parameters to one. A parameter decays where both the mask and the plan let it. It is matched by name.
+      per_step: the decay is not multiplied by a learning rate after this link, so that the plan's factor on the
+        learning rate belongs to it as well: $f^{lr}_i f^{wd}_i$.
 
     Returns:
       A transform with the state of `optax.add_decayed_weights` without a mask.
@@ -132,7 +134,8 @@ def add_plan_decayed_weights(
         masked = mask_of(params)
 
         def add(name: str, u: jax.Array, w: jax.Array) -> jax.Array:
-            factor = find(plan, name).wd
+            own = find(plan, name)
+            factor = own.wd * own.lr if per_step else own.wd
             if factor == 0 or not _covering(masked, name):
                 return u
             return u + times(decay, factor) * w

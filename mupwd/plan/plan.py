@@ -41,6 +41,7 @@ class ParameterPlan:
       forward: factor that the forward pass must apply to the product with this parameter.
       gradient: how many times larger its gradient is than under the rule in its own form: the width ratio
         for an output in folded form. What mixes parameters (clipping by a global norm) divides by it.
+      gradient_size: how large an entry of its gradient is, relative to the base's, in this form.
     """
 
     parameter: Parameter
@@ -53,6 +54,7 @@ class ParameterPlan:
     init: float | None
     forward: float
     gradient: float
+    gradient_size: float
 
     @property
     def path(self) -> str:

@@ -129,6 +129,7 @@ def _parameter_plan(
         init=None if rule.init is None else rule.init.value(**ratios) / gradient,
         forward=forward,
         gradient=gradient,
+        gradient_size=rule.gradient.value(**ratios) * gradient,
     )
 
 

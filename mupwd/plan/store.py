@@ -15,7 +15,7 @@ from mupwd.recipes import Powers, Recipe, Rule
 from mupwd.tracing.roles import Logits, Parameter
 
 _FORMAT = "mupwd plan"
-_VERSION = 1
+_VERSION = 2
 _PLAIN_FIELDS = (
     "form",
     "base",
@@ -110,6 +110,7 @@ def _parameter_plan(content: dict[str, Any]) -> ParameterPlan:
         plan.eps,
         plan.forward,
         plan.gradient,
+        plan.gradient_size,
         plan.init or 0.0,
     ]
     if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers):

@@ -75,7 +75,7 @@ BY_PATTERN: tuple[Role, ...] = ("matrix", "narrow")
 
 @dataclass(frozen=True)
 class Rule:
-    """What a recipe says of one role. All for Adam-family optimizers, in the forward form.
+    """What a recipe says of one role, in the forward form; `lr`, `wd` and `eps` for optimizers of Adam's family.
 
     Args:
       lr: factor on the learning rate.
@@ -84,6 +84,8 @@ class Rule:
       init: factor on the standard deviation of the base's initial values; None leaves the model as it is,
         its own width-dependent factors included.
       forward: factor on the product of the parameter and its input in the model's forward pass.
+      gradient: how large an entry of the gradient is, relative to the base's. An optimizer whose step is proportional
+        to the gradient (SGD) is given the gradient divided by it, and is then one whose steps have Adam's size.
     """
 
     lr: Powers = ONE
@@ -91,6 +93,7 @@ class Rule:
     eps: Powers = ONE
     init: Powers | None = ONE
     forward: Powers = ONE
+    gradient: Powers = ONE
 
 
 @dataclass(frozen=True)

@@ -139,18 +139,20 @@ def _scaled(
     """
     by_in = Powers(m_in=-1.0)
     eps_in, eps_out = (by_in * eps, Powers(m_out=-1.0) * eps) if follow_gradient else (eps, eps)
-    embedding = Rule(lr=lr, wd=embedding_decay, eps=eps_out)
-    readout = Rule(lr=lr, wd=embedding_decay, eps=eps_in, forward=by_in)
+    # Inside a residual branch the gradient carries the branch's own factor.
+    gradient_in, gradient_out = by_in * residual, Powers(m_out=-1.0) * residual
+    embedding = Rule(lr=lr, wd=embedding_decay, eps=eps_out, gradient=gradient_out)
+    readout = Rule(lr=lr, wd=embedding_decay, eps=eps_in, forward=by_in, gradient=gradient_in)
     return Recipe(
         name=name,
         source=source,
-        matrix=Rule(lr=by_in * lr, wd=decay, eps=eps_out, init=Powers(m_in=-0.5)),
-        narrow=Rule(lr=by_in * lr, wd=decay, eps=eps, init=by_in),
+        matrix=Rule(lr=by_in * lr, wd=decay, eps=eps_out, init=Powers(m_in=-0.5), gradient=gradient_out),
+        narrow=Rule(lr=by_in * lr, wd=decay, eps=eps, init=by_in, gradient=residual),
         input=embedding,
         output=readout,
         wide=embedding,
-        vector=Rule(lr=lr, wd=vector_decay, eps=eps_out),
-        scalar=Rule(lr=lr, wd=vector_decay, eps=eps),
+        vector=Rule(lr=lr, wd=vector_decay, eps=eps_out, gradient=gradient_out),
+        scalar=Rule(lr=lr, wd=vector_decay, eps=eps, gradient=residual),
         tied=readout,
         residual=residual,
         one_minus_beta=one_minus_beta,

@@ -97,9 +97,9 @@ def test_another_kind_of_file(file, content):
 
 
 def test_a_newer_version(file):
-    changed(file, version=2)
+    changed(file, version=3)
     with pytest.raises(
-        PlanError, match=r"plan\.json has version 2, this mupwd reads version 1; upgrade mupwd"
+        PlanError, match=r"plan\.json has version 3, this mupwd reads version 2; upgrade mupwd"
     ):
         Plan.load(file)
 
