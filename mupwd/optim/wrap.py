@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import optax
 
+from mupwd.optim.checks import promoting_as_optax
 from mupwd.optim.families import families
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def wrap(
     def make(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return optax.chain(*family.links(plan, bound.arguments))
+        chain = optax.chain(*family.links(plan, bound.arguments))
+        return optax.GradientTransformationExtraArgs(chain.init, promoting_as_optax(chain.update))
 
     return make
