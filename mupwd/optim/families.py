@@ -16,12 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import jax
 import optax
 
 from mupwd.optim.adamw import scale_by_plan_adam
-from mupwd.optim.checks import check_tree, find, map_updates, times
-from mupwd.optim.gradients import scale_by_plan_gradient
+from mupwd.optim.gradients import divide_by, scale_by_plan_gradient
 from mupwd.optim.scaling import add_plan_decayed_weights, scale_by_plan_learning_rate
 
 if TYPE_CHECKING:
@@ -169,18 +167,4 @@ def _adafactor(plan: Plan, a: Arguments) -> list[optax.GradientTransformation]:
 
 def _per_size(plan: Plan) -> optax.GradientTransformation:
     """Takes out of a step that is a share of the parameter's size what that size does with width."""
-
-    def init(params: Any) -> Any:
-        check_tree(plan, params)
-        return optax.EmptyState()
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        del params
-
-        def scale(name: str, u: jax.Array) -> jax.Array:
-            size = find(plan, name).init
-            return u if size is None else times(u, 1 / size)
-
-        return map_updates(scale, updates), state
-
-    return optax.GradientTransformation(init, update)
+    return divide_by(plan, lambda one: 1.0 if one.init is None else one.init)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -10,7 +11,7 @@ import optax
 from mupwd.optim.checks import check_tree, find, map_updates
 
 if TYPE_CHECKING:
-    from mupwd.plan import Plan
+    from mupwd.plan import ParameterPlan, Plan
 
 
 def scale_by_plan_gradient(
@@ -58,6 +59,17 @@ def scale_by_plan_gradient(
     and the size of the gradients; docs/rules.md derives it.
     """
 
+    return divide_by(plan, lambda one: getattr(one, unit))
+
+
+def divide_by(plan: Plan, factor_of: Callable[[ParameterPlan], float]) -> optax.GradientTransformation:
+    """Returns a transform without state that divides each parameter's update by a factor; by 1 it is left as it is.
+
+    Args:
+      plan: of the parameters.
+      factor_of: what a parameter's update is divided by.
+    """
+
     def init(params: Any) -> Any:
         check_tree(plan, params)
         return optax.EmptyState()
@@ -65,9 +77,9 @@ def scale_by_plan_gradient(
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
 
-        def scale(name: str, g: jax.Array) -> jax.Array:
-            factor = getattr(find(plan, name), unit)
-            return g if factor == 1 else g / factor
+        def scale(name: str, u: jax.Array) -> jax.Array:
+            factor = factor_of(find(plan, name))
+            return u if factor == 1 else u / factor
 
         return map_updates(scale, updates), state
 
