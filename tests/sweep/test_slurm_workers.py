@@ -101,11 +101,11 @@ def test_ctrl_c_cancels_the_jobs(tmp_path):
     _, errors = driver.communicate(timeout=60)
     assert driver.returncode == 130
     assert "goes on" in errors
+    # A cancelled job leaves the queue's running ones first and gives up its claim after that.
     deadline = time.monotonic() + 60
-    while queue():
+    while queue("PENDING,RUNNING,COMPLETING") or sweep.owners():
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    assert sweep.owners() == set()
 
 
 def test_what_slurm_refuses_is_said(tmp_path):
