@@ -1,7 +1,10 @@
 """Workers that nobody watches."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from helpers.clusters import TRIALS, Sweep
@@ -39,6 +42,37 @@ def test_launchers_start_the_same_command_everywhere(tmp_path):
     _, error = other.communicate(timeout=60)
     assert other.returncode == 2
     assert "holds another grid than the one declared for this worker" in error
+
+
+CANCELLED = """
+import os, signal, sys
+from pathlib import Path
+from mupwd.sweep.worker import work
+signal.signal(signal.SIGTERM, lambda *_: None)
+os.environ["CANCEL"] = "1"
+work(Path(sys.argv[1]), processes=1)
+"""
+
+
+def test_a_worker_that_is_cancelled_while_it_prepares_ends(tmp_path):
+    sweep = Sweep(tmp_path, pause=0.05)
+    driver = sweep.start(*sweep.declared)
+    sweep.wait_for(sweep.results, driver)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    results = sweep.results()
+    # Its import is a part of the preparation; whoever started the worker ignores the signal, as submitit does.
+    with (tmp_path / "counted.py").open("a") as module:
+        module.write('\nif "CANCEL" in os.environ:\n    os.kill(os.getpid(), signal.SIGTERM)\n')
+    ended = subprocess.run(
+        [sys.executable, "-c", CANCELLED, sweep.directory],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "KeyboardInterrupt" in ended.stderr
+    assert sweep.results() == results
 
 
 def test_a_worker_needs_a_declared_sweep(tmp_path):
