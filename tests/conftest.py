@@ -19,6 +19,13 @@ if _OURS not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 import jax  # noqa: E402 - it reads the environment
+from hypothesis import settings  # noqa: E402
+
+# The same examples in every run, so that a failure belongs to the change that shows it. Others are drawn by
+# HYPOTHESIS_PROFILE=explore.
+settings.register_profile("repeat", derandomize=True)
+settings.register_profile("explore", print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
