@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mupwd.family.agreement import check_agreement, check_axis_names, described
+from mupwd.family.annotations import read_annotations
 from mupwd.family.family import Family
 from mupwd.family.models import is_parameter, parameters_of
 from mupwd.family.source import Source
@@ -27,6 +29,7 @@ def family(
     inputs: Sequence[Any],
     delta: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    axis_names: Mapping[str, str] | None = None,
     call: Callable[..., Any] | None = None,
 ) -> Family:
     """Reads a model's own program at two widths and works out what every parameter is.
@@ -44,6 +47,9 @@ def family(
       overrides: `{pattern: statement}` for parameters that the program does not decide. A pattern is a
         regular expression for a whole path; a statement is a role and one word per axis, such as
         `"narrow: in out"`, or an `optax.contrib.MuonDimensionNumbers`.
+      axis_names: `{name: what it does}` for axes that the model names (linen's and nnx's logical axes, haliax's),
+        such as `{"embed": "grows", "layers": "stack fixed"}`: some of in, out, stack, lookup, elementwise,
+        grows, fixed. The program is held against it; names that are left out may do anything.
       call: `call(model, *inputs)`, where the model is not simply called; a linen module is given as
         `call(module, variables, *inputs)`, an equinox model with state as `call(model, state, *inputs)`. Without
         it a linen module is applied in training mode, with a key for every stream of randomness.
@@ -52,8 +58,9 @@ def family(
       The family; `family.plan(width)` is next.
 
     Raises:
-      TraceError: nothing grows, the two programs differ in more than sizes, or a parameter's role is not
-        decided; the message names it, the source line and the override to write.
+      TraceError: nothing grows, the two programs differ in more than sizes, a parameter's role is not
+        decided (the message names it, the source line and the override to write), or the model's own metadata
+        contradicts its program (the message shows both).
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -72,7 +79,8 @@ def family(
         raise TraceError(
             f"inputs is {type(inputs).__name__}; expected a tuple of example inputs, such as inputs=(tokens,)"
         )
-    _check_mapping("overrides", overrides or {})
+    _check_mapping("overrides", overrides or {}, "patterns to statements", "{'.*/kernel': 'matrix: in out'}")
+    _check_mapping("axis_names", axis_names or {}, "names to what they do", "{'layers': 'stack'}")
     source = Source(build, tuple(inputs), call)
     programs = source.program(base), _second_program(source, base, delta)
     if not programs[0].names:
@@ -83,8 +91,11 @@ def family(
     shapes = pair_shapes_checked(*programs)
     _check_growth(shapes, f"between base={base} and delta={delta}")
     stated = stated_parameters(overrides or {}, shapes)
+    written = read_annotations(source.abstract(base).params)
+    check_axis_names(axis_names or {}, written)
     record = walk(*programs)
-    parameters = decide(shapes, record, stated, delta / base)
+    parameters = decide(shapes, record, stated, delta / base, described(shapes, written))
+    check_agreement(parameters, shapes, written, axis_names or {}, stated)
     return Family(parameters, base, delta, logits(record), source)
 
 
@@ -108,7 +119,7 @@ def family_from_shapes(base_params: Any, delta_params: Any, *, axes: Mapping[str
       >>> made.parameters["up"].role, made.parameters["gain"].role
       ('matrix', 'vector')
     """
-    _check_mapping("axes", axes)
+    _check_mapping("axes", axes, "patterns to statements", "{'.*/kernel': 'matrix: in out'}")
     base, delta = (
         {path: leaf for path, leaf in named_leaves(parameters_of(p)).items() if is_parameter(leaf)}
         for p in (base_params, delta_params)
@@ -165,11 +176,10 @@ def _second_program(source: Source, base: int, delta: int) -> Program:
         raise
 
 
-def _check_mapping(name: str, value: Any) -> None:
+def _check_mapping(name: str, value: Any, kind: str, example: str) -> None:
     if not isinstance(value, Mapping):
         raise TraceError(
-            f"{name} is {type(value).__name__}; expected a mapping from patterns to statements, such as "
-            f"{name}={{'.*/kernel': 'matrix: in out'}}"
+            f"{name} is {type(value).__name__}; expected a mapping from {kind}, such as {name}={example}"
         )
 
 

@@ -40,9 +40,9 @@ def taken_apart(native: Any, inputs: Sequence[Any], call: Callable[..., Any] | N
     Raises:
       TraceError: the object is no model that is known.
     """
-    if _is(native, "flax.nnx", "Module"):
+    if is_instance(native, "flax.nnx", "Module"):
         return _nnx(native, call)
-    if _is(native, "flax.linen", "Module"):
+    if is_instance(native, "flax.linen", "Module"):
         return _linen(native, inputs, call, seed)
     if isinstance(native, tuple) and hasattr(native, "init") and hasattr(native, "apply"):
         if call is not None:
@@ -72,11 +72,11 @@ def parameters_of(target: Any, known: Collection[str] = ()) -> Any:
       target: any of them.
       known: paths of the family, which tell linen's other collections from parameters.
     """
-    if _is(target, "flax.nnx", "Module"):
+    if is_instance(target, "flax.nnx", "Module"):
         from flax import nnx
 
         return nnx.state(target, nnx.Param)
-    if _is(target, "flax.nnx", "State"):
+    if is_instance(target, "flax.nnx", "State"):
         from flax import nnx
 
         # A state of bare arrays has lost its types, and passes as it is.
@@ -86,7 +86,7 @@ def parameters_of(target: Any, known: Collection[str] = ()) -> Any:
         return {key: value for key, value in target.items() if key == "params" or key in others}
     if isinstance(target, tuple) and len(target) == 2:
         first, second = target
-        if _is(second, "equinox.nn", "State"):
+        if is_instance(second, "equinox.nn", "State"):
             return first
         if callable(first):
             return second
@@ -95,7 +95,7 @@ def parameters_of(target: Any, known: Collection[str] = ()) -> Any:
 
 def mutable_state(model: Any) -> Any:
     """What an nnx model may change in a call (random streams, running statistics); None for all else."""
-    if not _is(model, "flax.nnx", "Module"):
+    if not is_instance(model, "flax.nnx", "Module"):
         return None
     from flax import nnx
 
@@ -120,7 +120,7 @@ def is_parameter(leaf: Any) -> bool:
     return is_array(leaf) and jnp.issubdtype(leaf.dtype, np.inexact)
 
 
-def _is(value: Any, module: str, name: str) -> bool:
+def is_instance(value: Any, module: str, name: str) -> bool:
     """isinstance without importing a framework that the user does not use."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(value, getattr(loaded, name))
@@ -178,10 +178,10 @@ def _haiku(transformed: Any, inputs: Sequence[Any], seed: int) -> Model:
 
 
 def _pair(first: Any, second: Any, call: Callable[..., Any] | None) -> Model:
-    if _is(second, "equinox.nn", "State"):  # of eqx.nn.make_with_state
+    if is_instance(second, "equinox.nn", "State"):  # of eqx.nn.make_with_state
         run = call or (lambda model, state, *args: model(*args, state))
         return Model(lambda both, *args: run(*both, *args), first, second, lambda new: (new, second))
-    if _is(first, "flax.linen", "Module"):
+    if is_instance(first, "flax.linen", "Module"):
         raise TraceError(
             "build() returned a pair of a linen module and something else; return the module alone, or the "
             "pair (module.apply, params)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mupwd.tracing.errors import TraceError
@@ -35,7 +35,11 @@ class _Reading:
 
 
 def decide(
-    shapes: Mapping[str, Shapes], record: Record, stated: Mapping[str, Parameter], width_ratio: float
+    shapes: Mapping[str, Shapes],
+    record: Record,
+    stated: Mapping[str, Parameter],
+    width_ratio: float,
+    by_metadata: Mapping[str, Callable[[], Parameter]] | None = None,
 ) -> dict[str, Parameter]:
     """Returns every parameter with its role.
 
@@ -44,10 +48,13 @@ def decide(
       record: what the walk found.
       stated: parameters whose role an override gives; the walk's opinion on them is not asked.
       width_ratio: second width over the first.
+      by_metadata: parameters that the model's own metadata describes: what it says of one is asked where the walk does
+        not decide.
 
     Raises:
       TraceError: a parameter's uses do not decide its role, or contradict each other.
     """
+    known = by_metadata or {}
     if record.constants:
         where = "; ".join(sorted(set(record.constants.values())))
         raise TraceError(
@@ -63,8 +70,13 @@ def decide(
     for (path, shape), found in zip(shapes.items(), by_parameter, strict=True):
         if path in stated:
             result[path] = stated[path]
-        else:
+            continue
+        try:
             result[path] = _parameter(path, shape, found, record, width_ratio)
+        except TraceError:
+            if path not in known:
+                raise
+            result[path] = known[path]()
     return result
 
 

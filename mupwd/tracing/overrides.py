@@ -51,7 +51,7 @@ def stated_parameters(overrides: Mapping[str, Any], shapes: Mapping[str, Shapes]
                     f"{path}: two overrides claim it, {owner[path]!r} and {pattern!r}; narrow one of them"
                 )
             owner[path] = pattern
-            result[path] = _stated(path, shapes[path], statement)
+            result[path] = stated_parameter(path, shapes[path], statement)
     return result
 
 
@@ -88,7 +88,12 @@ def _pieces(path: str, shape: Shapes, words: tuple[str, ...]) -> tuple[int, ...]
     return tuple(pieces) if any(n != 1 for n in pieces) else ()
 
 
-def _stated(path: str, shape: Shapes, statement: Any) -> Parameter:
+def words_of(path: str, shape: Shapes, statement: Any) -> tuple[Role | None, tuple[str, ...]]:
+    """Returns the role that a statement names, if it does, and its words, one per axis.
+
+    Raises:
+      TraceError: it cannot be read, or has another number of axes than the parameter.
+    """
     role: Role | None = None
     if isinstance(statement, str):
         head, colon, tail = statement.partition(":")
@@ -113,6 +118,12 @@ def _stated(path: str, shape: Shapes, statement: Any) -> Parameter:
             near = difflib.get_close_matches(unknown[0], _WORDS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TraceError(f"{path}: {unknown[0]!r} is not a word for an axis ({', '.join(_WORDS)}){hint}")
+    return role, words
+
+
+def stated_parameter(path: str, shape: Shapes, statement: Any) -> Parameter:
+    """Returns the parameter that one statement describes; raises TraceError where it does not decide the role."""
+    role, words = words_of(path, shape, statement)
     return parameter_from_axes(path, shape, words, role)
 
 
