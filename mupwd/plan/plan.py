@@ -215,6 +215,30 @@ class Plan(Mapping[str, ParameterPlan]):
         near = difflib.get_close_matches(path, self._by_path, n=n, cutoff=0.5)
         return f" (nearest: {', '.join(near)})" if near else ""
 
+    def check_same(self, saved: Plan) -> None:
+        """Refuses to go on with this plan where a run was saved with another.
+
+        Args:
+          saved: the plan of the checkpoint.
+
+        Raises:
+          PlanError: says in what they differ: recipe, form, ratios, parameters' roles, shapes or multipliers.
+
+        Example:
+          >>> import numpy as np, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> family = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"})
+          >>> family.plan(shapes(32)).check_same(family.plan(shapes(64)))
+          Traceback (most recent call last):
+          ...
+          mupwd.plan.errors.PlanError: the saved plan is another one; 1 difference(s):
+            shape (32, 128), saved (64, 256): up
+          Go on with the plan that was saved, or make this one as that one was made.
+        """
+        from mupwd.plan.differences import check_same
+
+        check_same(self, saved)
+
     def table(self, learning_rate: float | None = None, weight_decay: float | None = None) -> str:
         """Returns the plan as text to read, one line per distinct rule and shape.
 
@@ -313,6 +337,41 @@ class Plan(Mapping[str, ParameterPlan]):
         from mupwd.plan.store import load
 
         return load(file)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what `save` writes, for a checkpoint that stores JSON (Orbax's `JsonSave`).
+
+        Example:
+          >>> import numpy as np, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> plan = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"}).plan(shapes(32))
+          >>> plan.to_json()["form"]
+          'folded'
+        """
+        from mupwd.plan.store import to_json
+
+        return to_json(self)
+
+    @staticmethod
+    def from_json(content: Any) -> Plan:
+        """Returns the plan that `to_json` was called of.
+
+        Args:
+          content: as `to_json` gave it, or as it came back from JSON.
+
+        Raises:
+          PlanError: it is damaged, of a newer version, or its shapes do not match its hash.
+
+        Example:
+          >>> import json, numpy as np, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> plan = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"}).plan(shapes(32))
+          >>> mupwd.Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+          True
+        """
+        from mupwd.plan.store import from_json
+
+        return from_json(content)
 
 
 def _first(lines: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Plans as JSON files."""
+"""Plans as JSON, and as its files."""
 
 from __future__ import annotations
 
@@ -30,16 +30,7 @@ _PLAIN_FIELDS = (
 
 def save(plan: Plan, file: str | os.PathLike[str]) -> None:
     """Writes a plan; see `Plan.save`."""
-    content = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "shape_hash": plan.shape_hash,
-        **{name: getattr(plan, name) for name in _PLAIN_FIELDS},
-        "recipe": dataclasses.asdict(plan.rules),
-        "logits": [dataclasses.asdict(found) for found in plan.logits],
-        "parameters": [dataclasses.asdict(parameter) for parameter in plan.parameters],
-    }
-    write_atomically(file, json.dumps(content, allow_nan=False))
+    write_atomically(file, json.dumps(to_json(plan), allow_nan=False))
 
 
 def load(file: str | os.PathLike[str]) -> Plan:
@@ -50,12 +41,35 @@ def load(file: str | os.PathLike[str]) -> Plan:
         raise PlanError(
             f"{file} is damaged: it is not JSON ({error}); make and save the plan again"
         ) from error
+    return from_json(content, str(file))
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """Returns a plan as JSON has it; see `Plan.to_json`."""
+    return {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "shape_hash": plan.shape_hash,
+        **{name: getattr(plan, name) for name in _PLAIN_FIELDS},
+        "recipe": dataclasses.asdict(plan.rules),
+        "logits": [dataclasses.asdict(found) for found in plan.logits],
+        "parameters": [dataclasses.asdict(parameter) for parameter in plan.parameters],
+    }
+
+
+def from_json(content: Any, where: str = "the JSON") -> Plan:
+    """Makes a plan of what JSON has; see `Plan.from_json`.
+
+    Args:
+      content: of the JSON.
+      where: it was found, for messages.
+    """
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise PlanError(f"{file} is not a plan that Plan.save wrote (its format is not {_FORMAT!r})")
+        raise PlanError(f"{where} is not a plan that Plan.save wrote (its format is not {_FORMAT!r})")
     version = content.get("version")
     if version != _VERSION:
         raise PlanError(
-            f"{file} has version {version}, this mupwd reads version {_VERSION}; upgrade mupwd, or make and "
+            f"{where} has version {version}, this mupwd reads version {_VERSION}; upgrade mupwd, or make and "
             "save the plan again"
         )
     try:
@@ -68,11 +82,11 @@ def load(file: str | os.PathLike[str]) -> Plan:
         recorded = content["shape_hash"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PlanError(
-            f"{file} is damaged: {type(error).__name__}: {error}; make and save the plan again"
+            f"{where} is damaged: {type(error).__name__}: {error}; make and save the plan again"
         ) from error
     if plan.shape_hash != recorded:
         raise PlanError(
-            f"{file} was changed or damaged: its shapes do not match their recorded hash; make and save the "
+            f"{where} was changed or damaged: its shapes do not match their recorded hash; make and save the "
             "plan again"
         )
     return plan
