@@ -83,7 +83,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     )
     depth_ratio = options.layers / BASE_LAYERS
     plan = family.plan(params, recipe="completep", form="forward", depth_ratio=depth_ratio)
-    by_hand = partial(decoder, readout=plan.forward["embedding"], branch=plan.residual_multiplier)
+    by_hand = partial(decoder, readout=plan.forward["embedding"], branch=plan.residual_scale)
     contestants = {
         BY_HAND: by_hand,
         "apply_forward": mupwd.apply_forward(decoder, plan),

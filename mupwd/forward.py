@@ -21,7 +21,7 @@ def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
 
     The product of a parameter `W` with its input becomes `plan.forward[path] · (W x)`, before any bias or
     nonlinearity; with a depth recipe, every sum `x + f(x)` whose branch holds parameters becomes
-    `x + plan.residual_multiplier · f(x)`. Where head_dim grows, attention's logits are scaled by
+    `x + plan.residual_scale · f(x)`. Where head_dim grows, attention's logits are scaled by
     `sqrt(base_head_dim) / head_dim` in all. The factors are numbers in the compiled program, one multiplication
     each.
 
@@ -52,7 +52,7 @@ def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
     Source: the readout of Tensor Programs V, arXiv 2203.03466, table 8; residual branches of CompleteP, arXiv
     2505.01618, table 1.
     """
-    if not plan.forward and not plan.logits and plan.residual_multiplier == 1.0:
+    if not plan.forward and not plan.logits and plan.residual_scale == 1.0:
         return fn
 
     def applied(params: Any, *args: Any, **kwargs: Any) -> Any:
@@ -124,11 +124,11 @@ def _sums_over(use: Use, growing: set[int]) -> bool:
 
 
 def _branch_factors(record: Record, plan: Plan) -> dict[tuple[Location, int], float]:
-    if plan.residual_multiplier == 1.0:
+    if plan.residual_scale == 1.0:
         return {}
     used = {use.location[:n] for use in record.uses.values() for n in range(1, len(use.location) + 1)}
     return {
-        (location, branch.operand): plan.residual_multiplier
+        (location, branch.operand): plan.residual_scale
         for location, branch in record.branches.items()
         if not branch.equations.isdisjoint(used)
     }

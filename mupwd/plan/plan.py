@@ -109,7 +109,7 @@ class Plan(Mapping[str, ParameterPlan]):
       batch_ratio: batch size, target / base.
       token_ratio: training tokens, target / base.
       beta_ratio: factor on `1 - beta` of both of Adam's moments.
-      residual_multiplier: factor that the model must apply to the output of each residual branch.
+      residual_scale: factor that the model must apply to the output of each residual branch.
       parameters: in the order of the target's own tree.
       logits: products of activations whose scale is not the recipe's: `apply_forward` multiplies them.
     """
@@ -122,7 +122,7 @@ class Plan(Mapping[str, ParameterPlan]):
     batch_ratio: float
     token_ratio: float
     beta_ratio: float
-    residual_multiplier: float
+    residual_scale: float
     parameters: tuple[ParameterPlan, ...]
     logits: tuple[Logits, ...] = ()
 

@@ -96,7 +96,7 @@ def make_plan(
         batch_ratio=float(batch_ratio),
         token_ratio=float(token_ratio),
         beta_ratio=rules.one_minus_beta.value(**run),
-        residual_multiplier=rules.residual.value(depth=float(depth_ratio), **run),
+        residual_scale=rules.residual.value(depth=float(depth_ratio), **run),
         parameters=plans,
         logits=wrong,
     )

@@ -24,7 +24,7 @@ _PLAIN_FIELDS = (
     "batch_ratio",
     "token_ratio",
     "beta_ratio",
-    "residual_multiplier",
+    "residual_scale",
 )
 
 

@@ -88,7 +88,7 @@ def _header(plan: Plan) -> str:
     widths = "" if plan.width is None or plan.base is None else f", width {plan.base} → {plan.width}"
     ratios = {"depth": plan.depth_ratio, "batch": plan.batch_ratio, "tokens": plan.token_ratio}
     others = "".join(f", {name} ×{ratio:g}" for name, ratio in ratios.items() if ratio != 1)
-    untouched = plan.residual_multiplier == 1
+    untouched = plan.residual_scale == 1
     form = {
         "folded": "folded form: " + ("the model is untouched" if untouched else "no factor at the output"),
         "forward": 'forward form: the model multiplies by the factors in the column "forward"',
@@ -98,8 +98,8 @@ def _header(plan: Plan) -> str:
         form,
         "weight decay is coupled: a step decays by lr * wd * w",
     ]
-    if plan.residual_multiplier != 1:
-        lines.append(f"the model multiplies each residual branch by {number(plan.residual_multiplier)}")
+    if plan.residual_scale != 1:
+        lines.append(f"the model multiplies each residual branch by {number(plan.residual_scale)}")
     if plan.beta_ratio != 1:
         lines.append(f"1 - beta of both of Adam's moments is multiplied by {number(plan.beta_ratio)}")
     return "\n".join(elided(line, WIDTH) for line in lines)

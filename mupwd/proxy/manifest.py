@@ -53,7 +53,7 @@ def plan_digest(plan: Plan) -> str:
     rows = [
         (p.path, p.shape, p.role, p.lr, p.wd, p.eps, p.init, p.forward, p.gradient) for p in plan.values()
     ]
-    text = json.dumps([sorted(rows), plan.beta_ratio, plan.residual_multiplier])
+    text = json.dumps([sorted(rows), plan.beta_ratio, plan.residual_scale])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -29,7 +29,7 @@ def test_at_the_base_every_multiplier_is_exactly_1(recipe, form, width):
     for p in plan.values():
         assert p.wd in (0.0, 1.0)
         assert {x for x in numbers(p) if x != p.wd} <= {1.0}
-    assert (plan.forward, plan.beta_ratio, plan.residual_multiplier) == ({}, 1.0, 1.0)
+    assert (plan.forward, plan.beta_ratio, plan.residual_scale) == ({}, 1.0, 1.0)
 
 
 @given(NAMES, st.sampled_from([64, 128, 1024, 4096]))

@@ -73,7 +73,7 @@ def test_completep_counts_depth_only_inside_residual_branches():
     parameters, _ = llama(64, 256, layers=2)
     _, shapes = llama(64, 256, layers=8)
     plan = make_plan(parameters, shapes, recipe="completep", depth_ratio=4.0)
-    assert plan.residual_multiplier == 0.25
+    assert plan.residual_scale == 0.25
     assert plan["layers/7/mlp/up/kernel"].eps == plan["layers/0/mlp/up/kernel"].eps == 1 / 4 / 4
     assert plan["layers/7/mlp/up/kernel"].lr == 0.25
     assert plan["layers/0/attention/norm/scale"].eps == 1 / 4 / 4
