@@ -13,6 +13,8 @@ are cut alike, in every framework's tree.
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +24,15 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, auto_axes
 
 DEVICES = 8
+_COLLECTIVES = (
+    "all-gather",
+    "all-reduce",
+    "all-to-all",
+    "ragged-all-to-all",
+    "collective-broadcast",
+    "collective-permute",
+    "reduce-scatter",
+)
 Spec = Callable[[tuple[int, ...], dict[str, int]], PartitionSpec]
 
 
@@ -67,10 +78,16 @@ class Layout:
         )
 
     def place(self, tree: Any) -> Any:
-        """Parameters, gradients or optimizer state on the mesh; leaves that are no arrays stay as they are."""
+        """Parameters, gradients or optimizer state on the mesh; leaves that are no arrays stay as they are.
+
+        Always copies, which a step may donate.
+        """
 
         def put(leaf: Any) -> Any:
-            return jax.device_put(leaf, self.sharding(leaf.shape)) if hasattr(leaf, "shape") else leaf
+            if not hasattr(leaf, "shape"):
+                return leaf
+            # By way of the host: `device_put` takes what it can of an array without a copy, whatever it is told.
+            return jax.device_put(np.array(leaf), self.sharding(leaf.shape), may_alias=False)
 
         return jax.tree.map(put, tree)
 
@@ -146,3 +163,8 @@ def _layouts() -> dict[str, Layout]:
 
 
 LAYOUTS = _layouts()
+
+
+def collectives(compiled: Any) -> Counter[str]:
+    """How many collective operations of each kind a compiled program has."""
+    return Counter(re.findall(rf"= \S.*? ({'|'.join(_COLLECTIVES)})(?:-start)?\(", compiled.as_text()))
