@@ -73,7 +73,7 @@ def tile(value: Value, dims: tuple[Size, ...]) -> Value:
 def cut(value: Value, dims: tuple[Size, ...], record: Record) -> Value:
     """Slices with static bounds; an axis may keep its size."""
     for axis, (old, new) in enumerate(zip(value.dims, dims, strict=True)):
-        if old == new:
+        if old == new or 0 in new:  # an empty part is no copy of anything
             continue
         for use, parameter_axis, whole in value.tag(axis).copies:
             # Copies are told by equal parts: of size 1 on a fixed axis (rotary halves are larger), of an

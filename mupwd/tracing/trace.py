@@ -30,6 +30,7 @@ class Program:
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[str, ...]
     is_parameter: tuple[bool, ...]  # per input of the jaxpr
+    is_mask: tuple[bool, ...]  # likewise: booleans that lie among the parameters
     rebuilt: Callable[[Sequence[Any]], Any]  # the function's own result, from those of the jaxpr
 
 
@@ -52,9 +53,10 @@ def program(fn: Callable[..., Any], params: Any, args: Sequence[Any]) -> Program
     """Traces `fn(params, *args)` on abstract values; leaves that are not arrays are kept as they are."""
     leaves, treedef = jax.tree_util.tree_flatten_with_path((params, tuple(args)))
     arrays = [i for i, (_, leaf) in enumerate(leaves) if is_array(leaf)]
-    names, flags = [], []
+    names, flags, masks = [], [], []
     for i in arrays:
         path, leaf = leaves[i]
+        masks.append(path[0].idx == 0 and leaf.dtype == np.bool_)
         flags.append(path[0].idx == 0 and jnp.issubdtype(leaf.dtype, np.inexact))
         if flags[-1]:
             names.append(path_name(path[1:]))
@@ -88,6 +90,7 @@ def program(fn: Callable[..., Any], params: Any, args: Sequence[Any]) -> Program
         tuple(a.shape for a in own),
         tuple(str(a.dtype) for a in own),
         tuple(flags),
+        tuple(masks),
         rebuilt,
     )
 
@@ -101,7 +104,8 @@ def walk(base: Program, delta: Program) -> Record:
             f"{' …' if len(only) > 4 else ''} exist at one of them only"
         )
     values, number = [], 0
-    for flag, b, d in zip(base.is_parameter, base.jaxpr.jaxpr.invars, delta.jaxpr.jaxpr.invars, strict=True):
+    inputs = zip(base.jaxpr.jaxpr.invars, delta.jaxpr.jaxpr.invars, strict=True)
+    for flag, mask, (b, d) in zip(base.is_parameter, base.is_mask, inputs, strict=True):
         if len(b.aval.shape) != len(d.aval.shape):
             name = base.names[number] if flag else "an input"
             raise TraceError(
@@ -112,6 +116,8 @@ def walk(base: Program, delta: Program) -> Record:
         if flag:
             values.append(Value(dims, (fresh_term(number, dims),)))
             number += 1
+        elif mask:
+            values.append(Value(dims))  # of the model, as the mask of an autoregressive layer: a constant
         else:
             # What grows is no batch: a model's own state, such as running statistics.
             values.append(Value(dims, data=True, tags=tuple(Tag(sample=b == d) for b, d in dims)))

@@ -406,3 +406,27 @@ def test_the_suggested_override_settles_it(name):
         family = REFUSED[name].family(overrides=overrides)
     assert REFUSED[name].refused[0] in overrides
     assert {path: said(family)[path] for path in overrides} == overrides
+
+
+def test_a_mask_that_lies_among_the_parameters_is_a_constant():
+    """As in autoregressive flows; one that comes with the data modulates the weight, and is refused."""
+
+    def masked(params, x, mask):
+        return jnp.tanh(x @ jnp.where(mask, params["w"], 0)) @ params["last"]
+
+    def build(width):
+        shapes = {"first": (3, width), "w": (width, width), "last": (width, 2)}
+        params = {name: jnp.ones(shape) for name, shape in shapes.items()}
+        mask = jnp.arange(width)[:, None] > jnp.arange(width)[None]
+        return lambda p, x: masked(p, x @ p["first"], p["mask"]), params | {"mask": mask}
+
+    x = np.zeros((4, 3), np.float32)
+    assert said(mupwd.family(build, base=64, inputs=(x,)))["w"] == "matrix: in out"
+
+    def by_data(width):
+        params = build(width)[1]
+        del params["mask"]
+        return lambda p, x: masked(p, y := x @ p["first"], y.T @ y > 0), params
+
+    with pytest.raises(mupwd.TraceError, match=r"^w: is multiplied by data"):
+        mupwd.family(by_data, base=64, inputs=(x,))

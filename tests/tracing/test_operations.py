@@ -49,6 +49,14 @@ def kv_heads_repeated_in_the_weight(params, x):
     return jnp.tanh(jnp.einsum("bd,dhk->bhk", x, w)).reshape(x.shape)
 
 
+@cases.decided(lambda d: {"w": (d, 2 * d)}, w="matrix: in stack+out")
+def cut_with_an_empty_part(params, x):
+    """A size that is worked out as the rest of others may be 0, as in Mamba-2's input projection."""
+    width = x.shape[1]
+    _, y, z = jnp.split(x @ params["w"], [0, width], axis=-1)
+    return y * jnp.tanh(z)
+
+
 @cases.decided(lambda d: {"w": (d, d)}, w=MATRIX)
 def casts(params, x):
     y = x.astype(jnp.bfloat16) @ params["w"].astype(jnp.bfloat16)
