@@ -13,7 +13,7 @@ from mupwd.optim.checks import check_rate, check_tree, find, map_updates, promot
 from mupwd.paths import named_leaves
 
 if TYPE_CHECKING:
-    from mupwd.plan import Plan
+    from mupwd.plan import ParameterPlan, Plan
 
 Mask = Any | Callable[[Any], Any]
 
@@ -112,6 +112,20 @@ def add_plan_decayed_weights(
       >>> print(f"{updates['kernel'][0, 0]:.1f}")  # times 2 at m = 4
       0.2
     """
+
+    def factor(one: ParameterPlan) -> float:
+        return one.wd * one.lr if per_step else one.wd
+
+    return add_decayed_weights_by(weight_decay, plan, mask, factor)
+
+
+def add_decayed_weights_by(
+    weight_decay: optax.ScalarOrSchedule,
+    plan: Plan,
+    mask: Mask | None,
+    factor_of: Callable[[ParameterPlan], float],
+) -> optax.GradientTransformation:
+    """`add_plan_decayed_weights` with another factor for each parameter than the plan's; 0 for no decay."""
     check_rate("weight_decay", weight_decay)
     mask_of = _masker(mask, plan)
 
@@ -134,8 +148,7 @@ def add_plan_decayed_weights(
         masked = mask_of(params)
 
         def add(name: str, u: jax.Array, w: jax.Array) -> jax.Array:
-            own = find(plan, name)
-            factor = own.wd * own.lr if per_step else own.wd
+            factor = factor_of(find(plan, name))
             if factor == 0 or not _covering(masked, name):
                 return u
             return u + times(decay, factor) * w

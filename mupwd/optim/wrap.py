@@ -11,24 +11,10 @@ import optax
 
 from mupwd.optim.checks import promoting_as_optax
 from mupwd.optim.families import families
+from mupwd.optim.refused import REFUSED
 
 if TYPE_CHECKING:
     from mupwd.plan import Plan
-
-_TOGETHER = (
-    "it estimates one step size from all parameters together, which factors per parameter would change; no rule is "
-    "known for it"
-)
-_REFUSED = {
-    "prodigy": _TOGETHER,
-    "dadapt_adamw": _TOGETHER,
-    "cocob": _TOGETHER,
-    "dog": _TOGETHER,
-    "dowg": _TOGETHER,
-    "momo": _TOGETHER,
-    "momo_adam": _TOGETHER,
-    "lbfgs": "its directions and line search mix all parameters; no rule is known for it",
-}
 
 
 def wrap(
@@ -44,7 +30,8 @@ def wrap(
     so that SGD, whose step is proportional to the gradient, has the learning rate $\alpha f^{lr} / s$ and the coupled
     decay $\lambda f^{wd} s$. Where only eps knows the gradient's size, $s$ is the plan's `eps`; where nothing does
     (Lion), it is absent; where the step is a share of the parameter's size (LAMB, Adafactor), $f^{lr}$ is divided by
-    the plan's `init`. docs/optimizer.md has the table.
+    the plan's `init`. Muon's steps are orthogonal, and have a rule of their own; its dimension numbers are the plan's
+    axes. docs/optimizer.md has the table.
 
     At the base it is optax's own, bit for bit, with the recipe's decay mask.
 
@@ -72,14 +59,14 @@ def wrap(
       -0.01
 
     Source: Yang et al., "Tensor Programs V", arXiv 2203.03466, Table 8 (its SGD column), and microsoft/mup's MuSGD,
-    which the recipe `mup_linear` gives.
+    which the recipe `mup_linear` gives; docs/optimizer.md, per kind.
     """
     known = families()
-    name = next((one for one in known if getattr(optax, one) is factory), None)
+    name = next((one for one in known if _factory(one) is factory), None)
     if name is None:
         name = getattr(factory, "__name__", repr(factory))
         raise ValueError(
-            f"mupwd.wrap({name}): {_REFUSED.get(name, 'its rule is not known here')}. Known are {', '.join(known)}. "
+            f"mupwd.wrap({name}): {REFUSED.get(name, 'its rule is not known here')}. Known are {', '.join(known)}. "
             "One whose scaling of a gradient acts on each parameter by itself can be stated as "
             "optax.chain(mupwd.optim.scale_by_plan_gradient(plan), its scaling, "
             "mupwd.add_plan_decayed_weights(weight_decay, plan), "
@@ -101,3 +88,7 @@ def wrap(
         return optax.GradientTransformationExtraArgs(chain.init, promoting_as_optax(chain.update))
 
     return make
+
+
+def _factory(name: str) -> Any:
+    return getattr(optax.contrib, name) if hasattr(optax.contrib, name) else getattr(optax, name)

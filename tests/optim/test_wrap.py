@@ -1,6 +1,9 @@
 """optax's optimizers with a plan: the base's own at the base, and each parameter by its rule at a target."""
 
+import functools
 import inspect
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +13,19 @@ import pytest
 
 import mupwd
 from mupwd.optim.families import families
+from mupwd.optim.refused import REFUSED
 from mupwd.tracing.roles import Parameter
 
+DECAY = {"weight_decay": 0.3}
 FACTORIES = {
-    "adam": {}, "adamw": {"weight_decay": 0.3}, "nadam": {}, "nadamw": {"weight_decay": 0.3}, "adamax": {},
-    "adamaxw": {"weight_decay": 0.3}, "amsgrad": {}, "adabelief": {}, "adan": {"weight_decay": 0.3}, "rmsprop": {},
-    "radam": {}, "yogi": {}, "adagrad": {}, "sgd": {"momentum": 0.9}, "lion": {"weight_decay": 0.3}, "sign_sgd": {},
-    "signum": {}, "lamb": {"weight_decay": 0.3}, "adafactor": {"weight_decay_rate": 1e-3, "momentum": 0.9},
+    "adam": {}, "adamw": DECAY, "nadam": {}, "nadamw": DECAY, "adamax": {}, "adamaxw": DECAY, "amsgrad": {},
+    "adabelief": {}, "adan": DECAY, "ademamix": DECAY, "simplified_ademamix": DECAY, "adopt": {}, "rmsprop": {},
+    "optimistic_adam_v2": {}, "sm3": {}, "schedule_free_adamw": DECAY,
+    "radam": {}, "yogi": {}, "adagrad": {}, "adadelta": DECAY, "acprop": DECAY, "sgd": {"momentum": 0.9},
+    "optimistic_gradient_descent": {}, "schedule_free_sgd": DECAY | {"warmup_steps": 2},
+    "lion": DECAY, "sign_sgd": {}, "signum": {}, "rprop": {},
+    "lamb": DECAY, "lars": DECAY, "fromage": {}, "adafactor": {"weight_decay_rate": 1e-3, "momentum": 0.9},
+    "novograd": DECAY, "madgrad": DECAY,
 }  # fmt: skip
 VARIANTS = [
     *FACTORIES.items(),
@@ -25,6 +34,7 @@ VARIANTS = [
     ("rmsprop", {"centered": True, "momentum": 0.9, "eps_in_sqrt": False}),
     ("adafactor", {"multiply_by_parameter_scale": False, "clipping_threshold": None}),
     ("adafactor", {"learning_rate": None}),
+    ("fromage", {"learning_rate": optax.linear_schedule(1e-2, 1e-3, 3)}),
 ]
 IDS = [f"{name}-{index}" for index, (name, _) in enumerate(VARIANTS)]
 LEARNING_RATE = 1e-2
@@ -50,11 +60,11 @@ def family():
 
 
 def test_every_known_one_is_tested():
-    assert set(FACTORIES) == set(families())
+    assert set(FACTORIES) | {"muon"} == set(families())
 
 
 def factory(name):
-    return getattr(optax, name)
+    return getattr(optax.contrib, name) if hasattr(optax.contrib, name) else getattr(optax, name)
 
 
 def trained(transform, params, gradients):
@@ -70,21 +80,35 @@ def of_one_parameter(name, arguments, one, w, gradients):
     """optax's own optimizer on one parameter with that parameter's numbers."""
     kind = families()[name].kind
     given = {"learning_rate": LEARNING_RATE, **arguments}
-    unit = {"linear": one.gradient_size, "sign": 1.0}.get(kind, one.eps)
+    linear = kind in ("linear", "power") or name in ("lars", "fromage")
+    norm = (np.prod(one.shape) / np.prod(one.base_shape)) ** 0.5 if kind == "norm" else 1.0
+    unit = (one.gradient_size if linear else 1.0 if kind == "sign" else one.eps) * norm
     # What is a share of the parameter's size has the size taken out.
     relative = kind == "relative" and given.get("multiply_by_parameter_scale", True)
-    rate = one.lr / (one.init if relative else 1.0)
-    given["learning_rate"] = (1.0 if given["learning_rate"] is None else given["learning_rate"]) * rate
+    rate = one.lr / (one.init if relative else 1.0) * norm
+    if name == "madgrad":
+        rate, given["eps"] = rate**1.5, 1e-6 * rate**0.5
+    if name == "rprop":
+        given |= {"min_step_size": 1e-6 * rate, "max_step_size": 50.0 * rate}
+    base = 1.0 if given["learning_rate"] is None else given["learning_rate"]
+    given["learning_rate"] = (lambda count: base(count) * rate) if callable(base) else base * rate
     if "weight_decay" in given:
         # Behind the rate: the decay of a step is to be lr * wd.
-        given["weight_decay"] *= one.wd
+        trusted = name in ("lamb", "lars")
+        given["weight_decay"] *= (one.lr * one.wd) ** 0.5 / one.init if trusted else one.wd / norm
     if "weight_decay_rate" in given:
         given["weight_decay_rate"] *= one.lr * one.wd
     return trained(factory(name)(**given), {"w": w}, [{"w": g / unit} for g in gradients])["w"]
 
 
-@pytest.mark.parametrize("form", ["folded", "forward"])
-@pytest.mark.parametrize(("name", "arguments"), VARIANTS, ids=IDS)
+FORMS = [(name, arguments, "folded") for name, arguments in VARIANTS] + [
+    # One of each kind: the form is in the plan's numbers only.
+    (name, FACTORIES[name], "forward")
+    for name in ("adamw", "sgd", "lion", "lamb", "novograd", "madgrad")
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "form"), FORMS, ids=[f"{n}-{f}" for n, _, f in FORMS])
 def test_each_parameter_has_its_own_numbers(family, name, arguments, form):
     plan = family.plan(zeros(32), form=form)
     params, gradients = tree(32, 0), [tree(32, seed) for seed in (1, 2, 3)]
@@ -102,11 +126,10 @@ def test_at_the_base_it_is_optax_with_the_recipes_mask(family, name, arguments):
     params, gradients = tree(8, 0), [tree(8, seed) for seed in (1, 2, 3)]
     given = {"learning_rate": LEARNING_RATE, **arguments}
     mask = {path: plan[path].wd != 0 for path in params}
-    masked = {
-        key: mask
-        for decay, key in (("weight_decay", "mask"), ("weight_decay_rate", "weight_decay_mask"))
-        if decay in given
-    }
+    names = {"mask", "weight_decay_mask"} & set(inspect.signature(factory(name)).parameters)
+    if not names:
+        given.pop("weight_decay", None)
+    masked = {key: mask for key in names if {"weight_decay", "weight_decay_rate"} & set(given)}
     found = trained(mupwd.wrap(factory(name), plan)(**given), params, gradients)
     wanted = trained(factory(name)(**given, **masked), params, gradients)
     for path in params:
@@ -163,15 +186,61 @@ def test_it_can_be_injected_and_knows_its_signature(family):
     np.testing.assert_allclose(np.abs(updates["up"]), 0.1 / 4, rtol=1e-6)
 
 
+def mine(learning_rate):
+    return optax.sgd(learning_rate)
+
+
+# What in optax returns a transform and is no optimizer: links of chains, wrappers of any transform, other kinds.
+NO_OPTIMIZERS = {
+    "adaptive_grad_clip", "add_decayed_weights", "add_noise", "apply_every", "apply_if_finite", "centralize", "chain",
+    "clip", "clip_by_block_rms", "clip_by_global_norm", "conditionally_mask", "conditionally_transform",
+    "differentially_private_aggregate", "ema", "flatten", "freeze", "inject_hyperparams", "inject_stateful_hyperparams",
+    "hutchinson_estimator_diag_hessian", "identity",
+    "keep_params_nonnegative", "masked", "measure_with_ema", "monitor", "multi_transform", "named_chain", "normalize",
+    "normalize_by_update_norm", "partition", "reduce_on_plateau", "selective_transform", "set_to_zero", "snapshot",
+    "split_real_and_imaginary", "stateless", "stateless_with_tree_map", "trace", "with_extra_args_support", "zero_nans",
+}  # fmt: skip
+
+
+def makes_a_transform(function):
+    """By its annotation; where there is none, by a learning rate among its arguments."""
+    # nadam is a partial of adam.
+    if not (inspect.isfunction(function) or isinstance(function, functools.partial)):
+        return False
+    returned = str(inspect.signature(function).return_annotation)
+    rated = "learning_rate" in inspect.signature(function).parameters
+    return "GradientTransformation" in returned or (rated and returned == str(inspect.Signature.empty))
+
+
+def test_every_optimizer_of_optax_is_known_or_refused_with_a_reason(family):
+    """A version of optax with a new one fails here: give it a rule in families.py, or a reason in refused.py."""
+    found = {
+        name: function
+        for module in (optax, optax.contrib)
+        for name, function in vars(module).items()
+        if name[0] != "_" and makes_a_transform(function)
+    }
+    optimizers = {name for name in found if not name.startswith("scale_by_") and name not in NO_OPTIMIZERS}
+    optimizers -= {"scale"}
+    assert optimizers == set(families()) | set(REFUSED)
+    plan = family.plan(zeros(32))
+    for name, reason in REFUSED.items():
+        with pytest.raises(ValueError, match=re.escape(f"wrap({name}): {reason}")):
+            mupwd.wrap(found[name], plan)
+    page = (Path(__file__).parents[2] / "docs/optimizer.md").read_text()
+    missing = [name for name in optimizers if not re.search(rf"\b{name}\b", page)]
+    assert not missing, "docs/optimizer.md lists every optimizer"
+
+
 def test_what_is_not_known_is_refused_with_what_to_do(family):
     plan = family.plan(zeros(32))
     with pytest.raises(ValueError, match=r"wrap\(prodigy\): it estimates one step size from all parameters"):
         mupwd.wrap(optax.contrib.prodigy, plan)
     with pytest.raises(
         ValueError,
-        match=r"wrap\(novograd\): its rule is not known here. Known are .*lion.*scale_by_plan_gradient",
+        match=r"wrap\(mine\): its rule is not known here. Known are .*lion.*scale_by_plan_gradient",
     ):
-        mupwd.wrap(optax.novograd, plan)
+        mupwd.wrap(mine, plan)
     batch = family.plan(zeros(32), recipe="completed_p", batch_ratio=2.0)
     with pytest.raises(ValueError, match=r"recipe completed_p scales 1 - beta by 2 .* derived for Adam"):
         mupwd.wrap(optax.lion, batch)
