@@ -11,6 +11,7 @@ import numpy as np
 from mupwd.family.agreement import check_agreement, check_axis_names, described
 from mupwd.family.annotations import read_annotations
 from mupwd.family.family import Family
+from mupwd.family.folds import with_folds
 from mupwd.family.models import is_parameter, parameters_of
 from mupwd.family.source import Source
 from mupwd.paths import named_leaves
@@ -96,7 +97,8 @@ def family(
     record = walk(*programs)
     parameters = decide(shapes, record, stated, delta / base, described(shapes, written))
     check_agreement(parameters, shapes, written, axis_names or {}, stated)
-    return Family(parameters, base, delta, logits(record), source)
+    found = logits(record)
+    return Family(with_folds(parameters, *programs, record, found), base, delta, found, source)
 
 
 def family_from_shapes(base_params: Any, delta_params: Any, *, axes: Mapping[str, Any]) -> Family:

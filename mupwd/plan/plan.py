@@ -211,6 +211,61 @@ class Plan(Mapping[str, ParameterPlan]):
                 "Make a plan for these parameters: family.plan(params)."
             )
 
+    def fold(self, params: Any) -> Any:
+        """Returns the parameters with the forward factors in them: the untouched model gives the same logits.
+
+        For export. The parameters were trained by `mupwd.apply_forward(fn, plan)`, or by a model that multiplies by
+        `plan.forward` and `plan.residual_scale` itself; what is returned is for the model without any factor. A
+        readout takes its own factor, a residual branch's goes into the last parameters of the branch, that of
+        logits into the query's.
+
+        Args:
+          params: the whole tree (or model) that the plan is for.
+
+        Returns:
+          A tree of the same structure and dtypes.
+
+        Raises:
+          PlanError: a factor cannot be folded (it names the parameter and says what to do), or the tree is not
+            the plan's, or only a part of it.
+
+        Example:
+          >>> import jax, jax.numpy as jnp, mupwd
+          >>> def build(width):
+          ...     fn = lambda params, x: jax.nn.relu(x @ params["up"]) @ params["out"]
+          ...     return fn, {"up": jnp.ones((3, width)), "out": jnp.ones((width, 2))}
+          >>> plan = mupwd.family(build, base=64, inputs=(jnp.ones((5, 3)),)).plan(256, form="forward")
+          >>> params = build(256)[1]
+          >>> exported = plan.fold(params)
+          >>> float(exported["out"][0, 0]), float(plan.unfold(exported)["out"][0, 0])
+          (0.25, 1.0)
+
+        Source: the equivalent forms of Tensor Programs V, arXiv 2203.03466, appendix B.
+        """
+        from mupwd.plan.fold import folded
+
+        return folded(self, params)
+
+    def unfold(self, params: Any) -> Any:
+        """Returns the parameters that `fold` was given: exactly, where the factors are powers of two.
+
+        Args:
+          params: the whole tree, as `fold` returned it.
+
+        Raises:
+          PlanError: as `fold`.
+
+        Example:
+          >>> import numpy as np, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> plan = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"}).plan(shapes(32))
+          >>> plan.unfold(plan.fold(shapes(32)))["up"].shape
+          (32, 128)
+        """
+        from mupwd.plan.fold import unfolded
+
+        return unfolded(self, params)
+
     def _nearest(self, path: str, n: int = 1) -> str:
         near = difflib.get_close_matches(path, self._by_path, n=n, cutoff=0.5)
         return f" (nearest: {', '.join(near)})" if near else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+RESIDUAL = "residual branch"  # in `Parameter.folds`
 Role = Literal["matrix", "input", "output", "narrow", "wide", "vector", "scalar", "tied", "unused"]
 
 
@@ -23,6 +24,11 @@ class Logits:
     axes: str
     size: int
     exponent: float
+
+    @property
+    def name(self) -> str:
+        """What `Parameter.folds` calls it."""
+        return f"logits at {self.source}, {self.axes}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,9 @@ class Parameter:
       pieces: per axis, into how many equal contiguous copies it is cut: 3 for a fused qkv axis
         (`"stack+out"`), 1 for an axis that is one thing, 0 where only an override says that there are copies.
         Empty where every axis is one thing.
+      folds: what takes a factor when this parameter is multiplied by it: the residual branch that it ends, or
+        `Logits.name`.
+      unfoldable: why a residual branch's factor cannot be folded into parameters, where this one is the reason.
 
     Raises:
       ValueError: `shape`, `axes`, `growing` and `pieces` have different lengths.
@@ -69,6 +78,8 @@ class Parameter:
     uses: tuple[str, ...] = ()
     lookup_scale_exponent: float = 0.0
     pieces: tuple[int, ...] = ()
+    folds: tuple[str, ...] = ()
+    unfoldable: str = ""
 
     def __post_init__(self) -> None:
         if not len(self.shape) == len(self.axes) == len(self.growing):

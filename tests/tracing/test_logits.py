@@ -115,3 +115,37 @@ def test_a_product_that_is_not_where_the_plan_says_is_an_error():
     _, params = attention(usual)(64)
     with pytest.raises(mupwd.TraceError, match="no product of activations there"):
         mupwd.apply_forward(lambda p, x: x @ p["stem"] @ p["out"], plan)(params, X)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_the_factor_is_folded_into_one_of_the_kernels(early):
+    family = mupwd.family(attention(usual, early=early), base=BASE, inputs=(X,))
+    plan = family.plan(64, form="forward")
+    fn, params = attention(usual, early=early)(64)
+    exported = plan.fold(params)
+    changed = {name for name in params if not np.array_equal(params[name], exported[name])}
+    assert changed in ({"q", "out"}, {"k", "out"})
+    run = jax.jit(fn)
+    np.testing.assert_allclose(run(exported, X), jax.jit(mupwd.apply_forward(fn, plan))(params, X), rtol=1e-5)
+    assert not np.allclose(run(params | {"out": exported["out"]}, X), run(exported, X), rtol=1e-3)
+    jax.tree.map(np.testing.assert_array_equal, plan.unfold(exported), params)
+
+
+def test_logits_of_normalised_queries_and_keys_cannot_take_the_factor():
+    def build(width):
+        _, params = attention(usual)(width)
+
+        def normalised(params, x):
+            h = x @ params["stem"]
+            unit = lambda y: y * jax.lax.rsqrt(jnp.mean(jnp.square(y), -1, keepdims=True) + 1e-6)  # noqa: E731
+            q, k = (unit((h @ params[n]).reshape(2, 5, HEADS, width // HEADS)) for n in "qk")
+            logits = jnp.einsum("bthd,bshd->bhts", q, k) * usual(width // HEADS)
+            return jnp.einsum("bhts,bsd->btd", jax.nn.softmax(logits), h @ params["v"]) @ params["out"]
+
+        return normalised, params
+
+    plan = mupwd.family(build, base=BASE, inputs=(X,)).plan(64, form="forward")
+    with pytest.raises(
+        mupwd.PlanError, match=r"logits at test_logits\.py:\d+ cannot be folded.*sqrt\(base_head_dim\)"
+    ):
+        plan.fold(build(64)[1])

@@ -1,0 +1,84 @@
+"""Which parameters can take the factors that a plan's forward pass has: for `Plan.fold`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from mupwd.plan.resolve import growth
+from mupwd.tracing.folding import Folded, fold
+from mupwd.tracing.roles import RESIDUAL, Logits, Parameter
+from mupwd.tracing.trace import Program
+from mupwd.tracing.values import Location, Record
+
+
+def with_folds(
+    parameters: Mapping[str, Parameter],
+    base: Program,
+    delta: Program,
+    record: Record,
+    logits: Sequence[Logits],
+) -> dict[str, Parameter]:
+    """Returns the parameters with what can be folded into each.
+
+    Args:
+      parameters: of a family, in the order of the programs.
+      base: the program at the base.
+      delta: at the second width.
+      record: of the walk over both.
+      logits: of the family.
+    """
+    last = {
+        number: max((_order(u.location) for u in record.uses.values() if u.param == number), default=())
+        for number in range(len(base.names))
+    }
+    found: dict[str, Parameter] = dict(parameters)
+
+    def note(folded: Folded, what: str) -> None:
+        for number in folded.parameters:
+            path = base.names[number]
+            found[path] = replace(found[path], folds=(*found[path].folds, what))
+
+    ends, inside = _branches(record)
+    if ends:
+        folded = fold(base, operands=ends, last=last)
+        note(folded, RESIDUAL)
+        if folded.problem:
+            for number in folded.blamed or inside:
+                path = base.names[number]
+                found[path] = replace(found[path], unfoldable=folded.problem)
+
+    for one in logits:
+        places = {
+            location: product.size
+            for location, product in record.products.items()
+            if (product.source, product.axes) == (one.source, one.axes)
+        }
+        folded = fold(base, results=set(places), last=last)
+        # The factor at a target is read off the parameters' own growth: it has to be head_dim's.
+        ratios = {size[1] / size[0] for size in places.values()}
+        own = [growth(found[base.names[p]], delta.shapes[p])[1] for p in folded.parameters]
+        if len(ratios) == 1 and all(math.isclose(m, ratio) for m in own for ratio in ratios):
+            note(folded, one.name)
+    return found
+
+
+def _branches(record: Record) -> tuple[set[tuple[Location, int]], list[int]]:
+    """Ends of the branches that hold parameters, and the parameters that they hold."""
+    ends: set[tuple[Location, int]] = set()
+    held: dict[int, None] = {}
+    for location, branch in record.branches.items():
+        own = [
+            use.param
+            for use in record.uses.values()
+            if any(use.location[:n] in branch.equations for n in range(1, len(use.location) + 1))
+        ]
+        if own:
+            ends.add((location, branch.operand))
+            held |= dict.fromkeys(own)
+    return ends, list(held)
+
+
+def _order(location: Location) -> tuple[int, ...]:
+    return tuple(i if isinstance(i, int) else -1 for i in location)
