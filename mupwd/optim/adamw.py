@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     from mupwd.plan import Plan
 
 
+Denominator = Literal["eps", "atan2"]
+_EPS = 1e-8
+
+
 def adamw(
     learning_rate: optax.ScalarOrSchedule,
     plan: Plan,
     b1: ArrayLike = 0.9,
     b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    eps: ArrayLike = _EPS,
     eps_root: ArrayLike = 0.0,
     mu_dtype: DTypeLike | None = None,
     weight_decay: optax.ScalarOrSchedule = 1e-4,
@@ -41,6 +45,7 @@ def adamw(
     nesterov: bool = False,
     decay: Literal["coupled", "independent"] = "coupled",
     peak_learning_rate: ArrayLike | None = None,
+    denominator: Denominator = "eps",
 ) -> optax.GradientTransformationExtraArgs:
     r"""`optax.adamw` with the plan's learning rate, weight decay and eps for each parameter.
 
@@ -77,13 +82,16 @@ def adamw(
       decay: `"coupled"` (optax, PyTorch) or `"independent"` (of the peak learning rate).
       peak_learning_rate: $\alpha_{peak}$, for independent decay; by default `learning_rate` where that is a
         plain number, and required where it is a schedule or an array.
+      denominator: `"eps"`, or `"atan2"` for $\operatorname{atan2}(\hat m_i, \sqrt{\hat v_i})$ in the place of the
+        quotient: it needs no eps at all, and does not change with the scale of the gradient.
 
     Returns:
       An optax transform; its `update` needs the parameters.
 
     Raises:
       ValueError: a learning rate or decay is negative, NaN or infinite; `decay` is neither word;
-        `peak_learning_rate` is missing, 0, or given with coupled decay; a scaled `1 - beta` reaches 1.
+        `peak_learning_rate` is missing, 0, or given with coupled decay; a scaled `1 - beta` reaches 1; `eps` or
+        `eps_root` is given with `denominator="atan2"`, or `denominator` is neither word.
       TypeError: a hyperparameter is no number, array or schedule.
       PlanError: (from `init`) the parameters do not fit the plan.
 
@@ -101,7 +109,8 @@ def adamw(
     References:
       Loshchilov and Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101 (independent decay is
       its algorithm 2); Fan et al., "Robust Layerwise Scaling Rules by Proper Weight Decay Tuning",
-      arXiv 2510.15262 (the factors of the default recipe).
+      arXiv 2510.15262 (the factors of the default recipe); Everett et al., "Scaling Exponents Across
+      Parameterizations and Optimizers", arXiv 2407.05872 (atan2).
     """
     check_rate("learning_rate", learning_rate)
     check_rate("weight_decay", weight_decay)
@@ -115,7 +124,7 @@ def adamw(
             'weight_decay; leave it out, or say decay="independent"'
         )
     return optax.chain(
-        scale_by_plan_adam(plan, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
+        scale_by_plan_adam(plan, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov, denominator=denominator),
         add_plan_decayed_weights(weight_decay, plan, mask),
         scale_by_plan_learning_rate(learning_rate, plan),
     )
@@ -125,11 +134,12 @@ def scale_by_plan_adam(
     plan: Plan,
     b1: ArrayLike = 0.9,
     b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    eps: ArrayLike = _EPS,
     eps_root: ArrayLike = 0.0,
     mu_dtype: DTypeLike | None = None,
     *,
     nesterov: bool = False,
+    denominator: Denominator = "eps",
 ) -> optax.GradientTransformation:
     """`optax.scale_by_adam` with the plan's eps for each parameter, and its `beta_ratio`.
 
@@ -141,12 +151,13 @@ def scale_by_plan_adam(
       eps_root: constant inside the square root, at the base.
       mu_dtype: dtype of the first moment; by default the parameter's.
       nesterov: use Nesterov momentum.
+      denominator: `"eps"` or `"atan2"`, as for `mupwd.adamw`.
 
     Returns:
       A transform with the state of `optax.scale_by_adam`.
 
     Raises:
-      ValueError: a scaled `1 - beta` reaches 1.
+      ValueError: a scaled `1 - beta` reaches 1; `eps` or `eps_root` together with atan2.
       PlanError: (from `init`) the parameters do not fit the plan.
 
     Example:
@@ -160,6 +171,7 @@ def scale_by_plan_adam(
     """
     b1 = _scaled_beta("b1", b1, plan.beta_ratio)
     b2 = _scaled_beta("b2", b2, plan.beta_ratio)
+    _check_denominator(denominator, eps, eps_root)
     if mu_dtype is not None:
         mu_dtype = jax.dtypes.canonicalize_dtype(mu_dtype)
 
@@ -185,6 +197,8 @@ def scale_by_plan_adam(
 
         def normalise(path: Any, m: jax.Array, v: jax.Array) -> jax.Array:
             factor = find(plan, path_name(path)).eps
+            if denominator == "atan2":
+                return jnp.arctan2(m, jnp.sqrt(v))
             return m / (jnp.sqrt(v + times(eps_root, factor**2)) + times(eps, factor))
 
         updates = jax.tree_util.tree_map_with_path(normalise, mu_hat, nu_hat)
@@ -193,6 +207,18 @@ def scale_by_plan_adam(
         )
 
     return optax.GradientTransformation(init, update)
+
+
+def _check_denominator(denominator: Denominator, eps: Any, eps_root: Any) -> None:
+    if denominator not in ("eps", "atan2"):
+        raise ValueError(f'denominator must be "eps" or "atan2"; got {denominator!r}')
+    unused = [
+        f"{name}={value}"
+        for name, value, default in (("eps", eps, _EPS), ("eps_root", eps_root, 0.0))
+        if is_number(value) and value != default
+    ]
+    if denominator == "atan2" and unused:
+        raise ValueError(f'denominator="atan2" has no eps: leave out {" and ".join(unused)}')
 
 
 def _scaled_beta(name: str, beta: Any, ratio: float) -> Any:

@@ -231,6 +231,28 @@ def test_eps_follows_the_plan(arguments, form):
     check_against_reference(plan, data, {"learning_rate": 1e-2, "weight_decay": 0.3, **arguments})
 
 
+def test_atan2_needs_no_eps_and_keeps_the_state():
+    plan, params, grads = toy().plan(), toy().params, gradients(toy().params, 3)
+    tx = adamw(1e-2, plan, b2=0.95, weight_decay=0.1, denominator="atan2")
+    assert jax.tree.structure(tx.init(params)) == jax.tree.structure(optax.adamw(1e-2).init(params))
+    (*_, (_, moved, _)) = steps(tx, params, grads)
+    (*_, (_, of_tiny, _)) = steps(tx, params, jax.tree.map(lambda g: g * 2.0**-40, grads))
+    assert_identical(moved, of_tiny)
+    for name, w in named_leaves(params).items():
+        one, wanted, m, v = plan[name], np.asarray(w, np.float64), 0.0, 0.0
+        for t, g in enumerate((np.asarray(named_leaves(tree)[name], np.float64) for tree in grads), start=1):
+            m, v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g**2
+            step = np.arctan2(m / (1 - 0.9**t), np.sqrt(v / (1 - 0.95**t)))
+            wanted = wanted - 1e-2 * one.lr * (step + 0.1 * one.wd * wanted)
+        np.testing.assert_allclose(named_leaves(moved)[name], wanted, rtol=1e-5, atol=1e-6, err_msg=name)
+    with pytest.raises(
+        ValueError, match=r'denominator="atan2" has no eps: leave out eps=1e-06 and eps_root=0.1'
+    ):
+        adamw(1e-2, plan, eps=1e-6, eps_root=0.1, denominator="atan2")
+    with pytest.raises(ValueError, match='denominator must be "eps" or "atan2"; got \'tan\''):
+        adamw(1e-2, plan, denominator="tan")
+
+
 def test_betas_follow_the_batch_and_token_ratios():
     plan = toy().plan("completed_p", batch_ratio=2.0, token_ratio=4.0)
     assert plan.beta_ratio == 0.5
