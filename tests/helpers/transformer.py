@@ -64,11 +64,11 @@ def cross_entropy(logits: jax.Array, tokens: jax.Array) -> jax.Array:
     return -jnp.mean(jnp.take_along_axis(found, tokens[..., None], axis=-1))
 
 
-def family() -> mupwd.Family:
+def family(base: int = BASE, **options: Any) -> mupwd.Family:
     def build(width: int, seed: int) -> tuple[Callable[..., Any], Any]:
         return logits, initial(width, seed)
 
-    return mupwd.family(build, base=BASE, inputs=(np.zeros((BATCH, LENGTH), np.int32),))
+    return mupwd.family(build, base=base, inputs=(np.zeros((BATCH, LENGTH), np.int32),), **options)
 
 
 def batches(steps: int, seed: int = 0) -> list[np.ndarray]:

@@ -105,3 +105,26 @@ def test_parameters_and_optimizer_state_stay_where_they_were_put(runs):
             if leaf.ndim:
                 explicit = jax.typeof(leaf).sharding.mesh.explicit_axes
                 assert explicit == (tuple(layout.axes) if layout.explicit else ()), path
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+@pytest.mark.parametrize("name", ["fsdp", "data × tensor, explicit"])
+def test_a_sharded_step_lowers_for_accelerators(name, platform):
+    layout = LAYOUTS[name]
+    gradient, tx = layout.value_and_grad(transformer.loss), OPTIMIZERS["mupwd.adamw"]
+
+    def step(params, state, batch):
+        loss, gradients = gradient(params, batch)
+        updates, state = tx.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state, loss
+
+    with jax.set_mesh(layout.mesh()):
+        params, state = layout.shapes(PARAMS), layout.shapes(jax.eval_shape(tx.init, PARAMS))
+        exported = jax.export.export(jax.jit(step), platforms=[platform])(
+            params, state, layout.place_batch(BATCHES[0])
+        )
+    assert exported.platforms == (platform,)
+    assert exported.nr_devices == 8
+    placed = exported.in_shardings_jax(layout.mesh())[: len(jax.tree.leaves(PARAMS))]
+    for sharding, leaf in zip(placed, jax.tree.leaves(PARAMS), strict=True):
+        assert sharding.is_equivalent_to(layout.sharding(leaf.shape), leaf.ndim)
