@@ -6,6 +6,17 @@ changes one exponent; docs/rules.md has the whole table and its sources.
 """
 
 from mupwd.recipes.exponents import BY_PATTERN, ONE, Powers, Recipe, Rule
-from mupwd.recipes.named import fitted, get, names
+from mupwd.recipes.named import completed_p, completep, fitted, get, names
 
-__all__ = ["BY_PATTERN", "ONE", "Powers", "Recipe", "Rule", "fitted", "get", "names"]
+__all__ = [
+    "BY_PATTERN",
+    "ONE",
+    "Powers",
+    "Recipe",
+    "Rule",
+    "completed_p",
+    "completep",
+    "fitted",
+    "get",
+    "names",
+]

@@ -16,7 +16,8 @@ def get(recipe: str | Recipe) -> Recipe:
     """Returns the recipe of that name; a `Recipe` is returned as it is.
 
     Args:
-      recipe: one of `names()`, "fitted(e)" with what `fitted` takes, or a recipe.
+      recipe: one of `names()`, "fitted(e)" with what `fitted` takes, "completep(alpha)" or "completed_p(alpha)", or
+        a recipe.
 
     Raises:
       ValueError: no recipe has that name.
@@ -34,6 +35,8 @@ def get(recipe: str | Recipe) -> Recipe:
         raise TypeError(f"recipe must be a name or a mupwd.recipes.Recipe, not {type(recipe).__name__}")
     if match := re.fullmatch(r"fitted\((.*)\)", recipe, re.DOTALL):
         return fitted(_exponents_of(match[1]))
+    if match := re.fullmatch(r"(completep|completed_p)\((.*)\)", recipe, re.DOTALL):
+        return {"completep": completep, "completed_p": completed_p}[match[1]](_alpha_of(recipe, match[2]))
     if recipe not in _RECIPES:
         near = difflib.get_close_matches(recipe, _RECIPES, n=1, cutoff=0.0)[0]
         hint = " The fitted one is named with its exponent: 'fitted(0.8)'." if "fit" in recipe else ""
@@ -104,6 +107,63 @@ def fitted(e: float | Mapping[str, float]) -> Recipe:
     )
 
 
+def completep(alpha: float = 1.0) -> Recipe:
+    """Width and depth: residual branches are multiplied by `L^-alpha`, learning rates in them by `L^(alpha - 1)`.
+
+    Args:
+      alpha: 1 is CompleteP, 1/2 the depth-muP of Yang et al. and Bordelon et al.
+
+    Returns:
+      A recipe named after alpha, where that is not 1.
+
+    Raises:
+      ValueError: alpha is not a number in [0, 1].
+
+    Example:
+      >>> completep(0.5).matrix.lr.formula, completep(0.5).residual.formula
+      ('m_in^-1 · L^-0.5', 'L^-0.5')
+
+    Source: Dey et al., arXiv 2505.01618, Table 1.
+    """
+    return _with_depth(
+        "completep", "Dey et al., CompleteP, arXiv 2505.01618, Table 1", alpha, run=ONE, one_minus_beta=ONE
+    )
+
+
+def completed_p(alpha: float = 1.0) -> Recipe:
+    """Width, depth, batch size and training tokens: `completep` times `sqrt(B / D)`.
+
+    Args:
+      alpha: as in `completep`.
+
+    Returns:
+      A recipe named after alpha, where that is not 1.
+
+    Raises:
+      ValueError: alpha is not a number in [0, 1].
+
+    Example:
+      >>> completed_p(0.5).input.lr.formula, completed_p().one_minus_beta.formula
+      ('L^-0.5 · B^0.5 · D^-0.5', 'B · D^-1')
+
+    Source: Mlodozeniec et al., arXiv 2512.22382, Table 1.
+    """
+    return _with_depth(
+        "completed_p",
+        "Mlodozeniec et al., Complete(d)P, arXiv 2512.22382, Table 1",
+        alpha,
+        run=_SQRT_BATCH,
+        one_minus_beta=Powers(batch=1.0, tokens=-1.0),
+    )
+
+
+def _alpha_of(recipe: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"recipe {recipe!r}: expected a number for alpha, as in 'completep(0.5)'") from error
+
+
 def _exponents_of(text: str) -> float | dict[str, float]:
     """What stands in the parentheses of a fitted recipe's name."""
     try:
@@ -159,10 +219,32 @@ def _scaled(
     )
 
 
+def _with_depth(name: str, source: str, alpha: float, *, run: Powers, one_minus_beta: Powers) -> Recipe:
+    """Depth and width, and a common factor of the run's batch size and tokens."""
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 <= alpha <= 1:
+        raise ValueError(
+            f"{name}({alpha!r}): alpha is a number from 0 to 1; 1 and 1/2 are those of the papers"
+        )
+    opposite = Powers(batch=-run.batch, tokens=-run.tokens)
+    # Embeddings decay here, norms and biases do not: so do CompleteP's authors in their own implementation
+    # (EleutherAI/nanoGPT-mup, completep).
+    return _scaled(
+        name=name if alpha == 1 else f"{name}({alpha:g})",
+        source=f"{source}, alpha = {alpha:g}",
+        decay=Powers(m_in=1.0) * run,
+        embedding_decay=run,
+        vector_decay=None,
+        follow_gradient=True,
+        lr=Powers(depth=alpha - 1.0) * run,
+        eps=Powers(depth=-float(alpha)) * opposite,
+        residual=Powers(depth=-float(alpha)),
+        one_minus_beta=one_minus_beta,
+    )
+
+
 _FITTED_SOURCE = "arXiv 2510.15262 with a measured exponent in the place of its 0.75"
 _PLAIN = Rule(init=None)
 _SQRT_BATCH = Powers(batch=0.5, tokens=-0.5)
-_INVERSE_SQRT_BATCH = Powers(batch=-0.5, tokens=0.5)
 
 _RECIPES = {
     recipe.name: recipe
@@ -191,30 +273,8 @@ _RECIPES = {
             vector_decay=ONE,
             follow_gradient=False,
         ),
-        # With the paper's alpha = 1 the learning rate's L^(alpha - 1) is 1. Embeddings decay here, norms and
-        # biases do not: so do the authors in their own implementation (EleutherAI/nanoGPT-mup, completep).
-        _scaled(
-            name="completep",
-            source="Dey et al., CompleteP, arXiv 2505.01618, Table 1, alpha = 1",
-            decay=Powers(m_in=1.0),
-            embedding_decay=ONE,
-            vector_decay=None,
-            follow_gradient=True,
-            eps=Powers(depth=-1.0),
-            residual=Powers(depth=-1.0),
-        ),
-        _scaled(
-            name="completed_p",
-            source="Mlodozeniec et al., Complete(d)P, arXiv 2512.22382, Table 1, alpha = 1",
-            decay=Powers(m_in=1.0) * _SQRT_BATCH,
-            embedding_decay=_SQRT_BATCH,
-            vector_decay=None,
-            follow_gradient=True,
-            lr=_SQRT_BATCH,
-            eps=Powers(depth=-1.0) * _INVERSE_SQRT_BATCH,
-            residual=Powers(depth=-1.0),
-            one_minus_beta=Powers(batch=1.0, tokens=-1.0),
-        ),
+        completep(),
+        completed_p(),
         Recipe(
             name="sp",
             source="the standard parametrisation: nothing depends on width",

@@ -18,7 +18,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from mupwd.tracing.jaxprs import body_of, opened, scan_counts, source_line
-from mupwd.tracing.operations import ADDITIVE, CALLS, GATHERS, LINEAR
+from mupwd.tracing.operations import ADDITIVE, CALLS, GATHERS, LINEAR, names
 from mupwd.tracing.trace import Program
 from mupwd.tracing.values import Location
 
@@ -26,12 +26,12 @@ from mupwd.tracing.values import Location
 Degree = Mapping[int, float] | None
 
 # What they give is the first operand in another shape, or a sum or a maximum of its entries.
-_SHAPED = {
-    *("transpose", "reshape", "squeeze", "expand_dims", "broadcast_in_dim", "tile", "slice", "split", "unstack"),
-    *("gather", "dynamic_slice", "reduce_sum", "reduce_max", "reduce_min", "cummax", "cummin", "abs", "all_to_all"),
-}
-_JOINED = {"concatenate", "stack", "pad", "max", "min", "dynamic_update_slice"}
-_MULTIPLIED = {"mul", "dot_general", "ragged_dot", "ragged_dot_general", "conv_general_dilated"}
+_SHAPED = names(
+    "transpose reshape squeeze expand_dims broadcast_in_dim tile slice split unstack gather dynamic_slice "
+    "reduce_sum reduce_max reduce_min cummax cummin abs all_to_all"
+)
+_JOINED = names("concatenate stack pad max min dynamic_update_slice")
+_MULTIPLIED = names("mul dot_general ragged_dot ragged_dot_general conv_general_dilated")
 _POWERS = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}
 
 
