@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Set
 from typing import Any
 
@@ -26,22 +27,33 @@ def residual_branches(jaxpr: Any, data: Set[Any]) -> dict[int, tuple[int, set[in
       data: its variables that are activations.
     """
     maker = {var: index for index, eqn in enumerate(jaxpr.eqns) for var in eqn.outvars}
+    readers = Counter(v for eqn in jaxpr.eqns for v in eqn.invars if not isinstance(v, Literal))
+    streams: dict[Any, Any] = {}  # sum that only another sum may read -> what its branch was added to
     found: dict[int, tuple[int, set[int]]] = {}
     for index, eqn in enumerate(jaxpr.eqns):
         operands = [v for v in eqn.invars if not isinstance(v, Literal) and v in data]
         if eqn.primitive.name not in ("add", "add_any") or len(operands) != 2:
             continue
         for position in (0, 1):
-            skip = _sources(jaxpr, maker, data, operands[1 - position])
+            skip = _sources(jaxpr, maker, data, streams, operands[1 - position])
             if inside := _between(jaxpr, maker, data, skip, operands[position]):
                 found[index] = (position, inside)
+                if readers[eqn.outvars[0]] == 1:
+                    streams[eqn.outvars[0]] = operands[1 - position]
     return found
 
 
-def _sources(jaxpr: Any, maker: dict, data: Set[Any], var: Any) -> list[Any]:
-    """The variable itself, and those that it is only a cast, a scale or a new shape of."""
+def _sources(jaxpr: Any, maker: dict, data: Set[Any], streams: dict[Any, Any], var: Any) -> list[Any]:
+    """The variable itself, and those that it is only a cast, a scale or a new shape of.
+
+    In `(x + f(x)) + g(x)` the inner sum has `x` among its sources: its branches are beside each other.
+    """
     found = [var]
     while (index := maker.get(var)) is not None:
+        if var in streams:
+            var = streams[var]
+            found.append(var)
+            continue
         eqn = jaxpr.eqns[index]
         operands = [v for v in eqn.invars if not isinstance(v, Literal) and v in data]
         if eqn.primitive.name not in _TRANSPARENT or len(operands) != 1:

@@ -22,8 +22,8 @@ EMBEDDING, PRE_NORM, HIDDEN, BIAS, FINAL_NORM, READOUT = (
     "readout/kernel",
 )
 
-# arXiv 2505.01618, Table 1 (docs/rules.md says how it was checked), columns alpha = 1/2 and alpha = 1. Its rows: initial
-# variance (here the standard deviation), learning rate, weight decay ("-": none, as for norms and biases in the
+# arXiv 2505.01618, Table 1 (docs/rules.md says how it was checked), columns alpha = 1/2 and alpha = 1. Its rows:
+# initial variance (here the standard deviation), learning rate, weight decay ("-": none, as for norms and biases in the
 # authors' code), AdamW's eps, factor of the forward pass.
 COMPLETEP = {
     0.5: {

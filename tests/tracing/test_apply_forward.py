@@ -261,6 +261,40 @@ def test_residual_branches(scanned):
     assert_close(got, want)
 
 
+def parallel(width, layers, *, scanned, branch=1.0):
+    """Attention and MLP of one norm, side by side: `x + f(x) + g(x)`, from the left."""
+
+    def block(x, layer):
+        h = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + 1e-6)
+        return x + branch * (jnp.tanh(h @ layer["a"]) @ layer["c"]) + branch * (h @ layer["b"]), None
+
+    def fn(params, x):
+        x = x @ params["first"]
+        if scanned:
+            return jax.lax.scan(block, x, params["layers"])[0] @ params["head"]
+        for i in range(layers):
+            x, _ = block(x, jax.tree.map(lambda w, i=i: w[i], params["layers"]))
+        return x @ params["head"]
+
+    keys = iter(jax.random.split(jax.random.key(0), 5))
+    normal = lambda *shape: jax.random.normal(next(keys), shape) / shape[-2] ** 0.5  # noqa: E731
+    stack = {name: normal(layers, width, width) for name in "abc"}
+    return fn, {"first": normal(3, width), "layers": stack, "head": normal(width, 2)}
+
+
+@pytest.mark.parametrize("scanned", [False, True], ids=["unrolled", "scanned"])
+def test_branches_beside_each_other(scanned):
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    family = mupwd.family(lambda width: parallel(width, BASE_LAYERS, scanned=scanned), base=BASE, inputs=(x,))
+    fn, params = parallel(BASE, LAYERS, scanned=scanned)
+    plan = family.plan(params, recipe="completep", form="forward", depth_ratio=LAYERS / BASE_LAYERS)
+    assert {path for path, p in plan.items() if p.parameter.residual} == {"layers/a", "layers/b", "layers/c"}
+    by_hand, _ = parallel(BASE, LAYERS, scanned=scanned, branch=BASE_LAYERS / LAYERS)
+    want = jax.jit(by_hand)(params, x)
+    assert_close(jax.jit(mupwd.apply_forward(fn, plan))(params, x), want)
+    assert_close(jax.jit(fn)(plan.fold(params), x), want)
+
+
 def operations(fn, *args):
     """How often each operation occurs in the compiled program, and the scratch memory it needs."""
     compiled = jax.jit(fn).lower(*args).compile()
