@@ -164,6 +164,30 @@ class Plan(Mapping[str, ParameterPlan]):
         """The forward factors that are not 1, by path."""
         return {p.path: p.forward for p in self.parameters if p.forward != 1.0}
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """In what else than width the target differs from the base, where the recipe has no rule for it.
+
+        Example:
+          >>> import numpy as np, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> family = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"})
+          >>> for notice in family.plan(shapes(32), batch_ratio=4.0).notices:
+          ...     print(notice.split(",")[0])
+          batch size ×4: recipe mupwd has no rule for it
+        """
+        ratios = {
+            "depth": ("depth", self.depth_ratio, "completep and completed_p have"),
+            "batch": ("batch size", self.batch_ratio, "completed_p has"),
+            "tokens": ("training tokens", self.token_ratio, "completed_p has"),
+        }
+        return tuple(
+            f"{name} ×{ratio:g}: recipe {self.recipe} has no rule for it, so what was tuned at the base need not hold; "
+            f"{which} one"
+            for axis, (name, ratio, which) in ratios.items()
+            if ratio != 1 and axis not in self.rules.covers
+        )
+
     @cached_property
     def shape_hash(self) -> str:
         """sha256 of every parameter's path, base shape, shape and dtype."""

@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from absl import logging
+
 from mupwd import recipes
 from mupwd.plan.errors import PlanError
 from mupwd.plan.match import match
@@ -47,7 +49,8 @@ def make_plan(
       logits: products of activations over an axis that grows, where the family has any.
 
     Returns:
-      The plan, in the order of `shapes`.
+      The plan, in the order of `shapes`. A ratio that the recipe has no rule for is logged as a warning, and is in
+      `plan.notices`.
 
     Raises:
       PlanError: shapes that do not fit the family, a ratio that isn't positive and finite, a tied parameter
@@ -87,7 +90,7 @@ def make_plan(
         _parameter_plan(parameter, tuple(shapes[path]), rules, form, float(depth_ratio), run)
         for path, parameter in target.items()
     )
-    return Plan(
+    plan = Plan(
         rules=rules,
         form=form,
         base=base,
@@ -100,6 +103,9 @@ def make_plan(
         parameters=plans,
         logits=wrong,
     )
+    for notice in plan.notices:
+        logging.warning("plan: %s", notice)
+    return plan
 
 
 def _parameter_plan(

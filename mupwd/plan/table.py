@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -102,7 +103,8 @@ def _header(plan: Plan) -> str:
         lines.append(f"the model multiplies each residual branch by {number(plan.residual_scale)}")
     if plan.beta_ratio != 1:
         lines.append(f"1 - beta of both of Adam's moments is multiplied by {number(plan.beta_ratio)}")
-    return "\n".join(elided(line, WIDTH) for line in lines)
+    notices = [line for notice in plan.notices for line in textwrap.wrap(f"note: {notice}", WIDTH)]
+    return "\n".join([*(elided(line, WIDTH) for line in lines), *notices])
 
 
 def _multipliers(plan: Plan, rows: list[Row]) -> str:

@@ -137,6 +137,22 @@ class Recipe:
     one_minus_beta: Powers = ONE
     decay_exponents: tuple[tuple[str, float], ...] = ()
 
+    @property
+    def covers(self) -> frozenset[str]:
+        """Of "depth", "batch" and "tokens" those that the recipe has a rule for.
+
+        Example:
+          >>> from mupwd.recipes import get
+          >>> sorted(get("completep").covers)
+          ['depth']
+        """
+        rules = [value for f in dataclasses.fields(self) if isinstance(value := getattr(self, f.name), Rule)]
+        powers = [getattr(rule, f.name) for rule in rules for f in dataclasses.fields(Rule)]
+        powers += [self.residual, self.one_minus_beta]
+        return frozenset(
+            axis for axis in ("depth", "batch", "tokens") if any(p and getattr(p, axis) for p in powers)
+        )
+
     def rule(self, role: Role, path: str = "") -> Rule:
         """Returns the rule of a role, for the parameter at that path where decay exponents depend on it."""
         rule: Rule = getattr(self, role)
