@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mupwd.plan.resolve import growth
+from mupwd.tracing.decide import deciding, inside_branch
 from mupwd.tracing.folding import Folded, fold
 from mupwd.tracing.roles import RESIDUAL, Logits, Parameter
 from mupwd.tracing.trace import Program
@@ -20,7 +21,7 @@ def with_folds(
     record: Record,
     logits: Sequence[Logits],
 ) -> dict[str, Parameter]:
-    """Returns the parameters with what can be folded into each.
+    """Returns the parameters with what can be folded into each; stated ones with whether a branch holds them.
 
     Args:
       parameters: of a family, in the order of the programs.
@@ -33,7 +34,10 @@ def with_folds(
         number: max((_order(u.location) for u in record.uses.values() if u.param == number), default=())
         for number in range(len(base.names))
     }
-    found: dict[str, Parameter] = dict(parameters)
+    found = {
+        path: replace(parameter, residual=parameter.residual or _held(number, record))
+        for number, (path, parameter) in enumerate(parameters.items())
+    }
 
     def note(folded: Folded, what: str) -> None:
         for number in folded.parameters:
@@ -78,6 +82,12 @@ def _branches(record: Record) -> tuple[set[tuple[Location, int]], list[int]]:
             ends.add((location, branch.operand))
             held |= dict.fromkeys(own)
     return ends, list(held)
+
+
+def _held(number: int, record: Record) -> bool:
+    """Whether a parameter is used, and only inside residual branches."""
+    uses = deciding([(key, use) for key, use in record.uses.items() if use.param == number], record)
+    return bool(uses) and all(inside_branch(use, record) for _, use in uses)
 
 
 def _order(location: Location) -> tuple[int, ...]:

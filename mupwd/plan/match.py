@@ -126,9 +126,16 @@ def _check_shape(parameter: Parameter, shape: tuple[int, ...], depth_ratio: floa
         if axis in layers:
             _check_depth(f"{parameter.path}, axis {axis}", old, new, depth_ratio)
             continue
+        if "lookup" in parameter.axes[axis] or (parameter.role == "output" and axis in parameter.out_axes):
+            raise PlanError(
+                f"{parameter.path}, axis {axis} ({parameter.axes[axis]}): {old} at base and {new} at the target. "
+                "Another vocabulary (or number of classes) is another axis than width, and no rule here carries "
+                f"hyperparameters across it: build the base with {new} as well, and tune that one; or pad both to one "
+                "size"
+            )
         raise PlanError(
             f"{parameter.path}, axis {axis} ({parameter.axes[axis]}): {old} at base and {new} at the target, "
-            "but this axis does not grow with the family's width. Another vocabulary, head count or "
+            "but this axis does not grow with the family's width. Another head count or "
             "sequence length is not a width: build base and target with the same, or, if it should grow, "
             "build a family in which it does"
         )

@@ -207,7 +207,8 @@ def _logits_in_folded_form(found: Logits, rules: Recipe) -> str:
         f"{found.exponent:g} where {rules.name} asks for {rules.logits:g}. Three ways out: (1) keep head_dim fixed and "
         "let the number of heads grow; (2) scale the logits by sqrt(base_head_dim) / head_dim in the model, which "
         "equals 1 / sqrt(head_dim) at the base; (3) plan with form='forward' and call mupwd.apply_forward(fn, plan) in "
-        "the place of fn."
+        "the place of fn. Where it is no logits, as the mixture of experts whose number grows, with weights that sum "
+        "to 1, it wants no scale: plan with dataclasses.replace(mupwd.recipes.get(recipe), logits=None)."
     )
 
 

@@ -22,7 +22,7 @@ def test_an_axis_that_does_not_grow_names_parameter_axis_and_sizes():
     message = refused(
         parameters, shapes, r"embed/embedding, axis 0 \(lookup\): 100 at base and 32000 at the target"
     )
-    assert "Another vocabulary, head count" in message
+    assert "Another vocabulary (or number of classes)" in message
 
 
 def test_another_head_count_is_refused():
