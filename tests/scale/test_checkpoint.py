@@ -81,7 +81,7 @@ OTHERS = {
     "base": (lambda: transformer.family(base=8).plan(32), "base: 8, saved 16"),
     "roles": (
         lambda: transformer.family(overrides={"layers/down": "narrow: stack in out"}).plan(32),
-        "role narrow, saved matrix; residual False, saved True: layers/down",
+        "role narrow, saved matrix: layers/down",
     ),
     "another model": (lambda: llama_plan(16, 32), "not in the saved plan: embed/embedding and "),
 }

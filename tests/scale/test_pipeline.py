@@ -1,4 +1,4 @@
-"""Layers on stages of a pipeline: in one program by `shard_map` and `ppermute`, and in a program per device."""
+"""Layers on stages of a pipeline: in one program by `shard_map` and `ppermute`, and on devices of their own."""
 
 import jax
 import jax.numpy as jnp
@@ -49,19 +49,25 @@ def pipelined_loss(params, tokens):
     return transformer.cross_entropy(done.reshape(x.shape) @ params["readout"], tokens[:, 1:])
 
 
+@jax.jit
+def update(gradients, state, params):
+    updates, state = TX.update(gradients, state, params)
+    return optax.apply_updates(params, updates), state
+
+
 @pytest.fixture(scope="module")
-def expected():
+def gradient():
+    """Of the whole model, on one device."""
+    return jax.jit(jax.value_and_grad(transformer.loss))
+
+
+@pytest.fixture(scope="module")
+def expected(gradient):
     """The losses of one device."""
-
-    @jax.jit
-    def step(params, state, tokens):
-        loss, gradients = jax.value_and_grad(transformer.loss)(params, tokens)
-        updates, state = TX.update(gradients, state, params)
-        return optax.apply_updates(params, updates), state, loss
-
     params, state, losses = PARAMS, TX.init(PARAMS), []
     for tokens in BATCHES:
-        params, state, loss = step(params, state, tokens)
+        loss, gradients = gradient(params, tokens)
+        params, state = update(gradients, state, params)
         losses.append(float(loss))
     return losses
 
@@ -75,14 +81,10 @@ def test_stages_of_one_program(expected):
             lambda leaf: jax.device_put(leaf, NamedSharding(mesh, P("stage") if stacked(leaf) else P())), tree
         )
 
-    def update(gradients, state, params):
-        updates, state = TX.update(gradients, state, params)
-        return optax.apply_updates(params, updates), state
-
     with jax.set_mesh(mesh):
         params, state, losses = place(PARAMS), place(TX.init(PARAMS)), []
         gradient = jax.jit(jax.value_and_grad(pipelined_loss)).lower(params, BATCHES[0]).compile()
-        moved = jax.jit(update).lower(params, state, params).compile()
+        moved = update.lower(params, state, params).compile()
         for tokens in BATCHES:
             loss, gradients = gradient(params, tokens)
             params, state = moved(place(gradients), state, params)
@@ -93,41 +95,21 @@ def test_stages_of_one_program(expected):
     np.testing.assert_allclose(losses, expected, rtol=TOLERANCE)
 
 
-def test_stages_that_are_programs_of_their_own(expected):
-    """Half of the parameters on one device and half on another: each has its own part of the optimizer."""
-    first, second = jax.devices()[:2]
-    parts = {first: ("embed", "layers"), second: ("readout",)}
-    states, held = {}, {}
-    for device, names in parts.items():
-        held[device] = jax.device_put({name: PARAMS[name] for name in names}, device)
-        states[device] = jax.device_put(TX.init(held[device]), device)
-
-    @jax.jit
-    def body(params, tokens):
-        return run_layers(params["layers"], params["embed"][tokens])
-
-    @jax.jit
-    def head(params, x, tokens):
-        loss = lambda params, x: transformer.cross_entropy(x @ params["readout"], tokens)  # noqa: E731
-        return jax.value_and_grad(loss, (0, 1))(params, x)
-
-    @jax.jit
-    def backward(params, tokens, into):
-        return jax.vjp(lambda params: body(params, tokens), params)[1](into)[0]
-
-    @jax.jit
-    def update(gradients, state, params):
-        updates, state = TX.update(gradients, state, params)
-        return optax.apply_updates(params, updates), state
-
+def test_parts_of_the_parameters_on_devices_of_their_own(gradient, expected):
+    """As where the stages are programs of their own: each has its own part of the optimizer."""
+    parts = {jax.devices()[1]: ("embed", "layers"), jax.devices()[2]: ("readout",)}
+    held = {
+        device: jax.device_put({name: PARAMS[name] for name in names}, device)
+        for device, names in parts.items()
+    }
+    states = {device: jax.device_put(TX.init(part), device) for device, part in held.items()}
     losses = []
     for tokens in BATCHES:
-        x = body(held[first], jax.device_put(tokens[:, :-1], first))
-        there = jax.device_put((x, tokens[:, 1:]), second)
-        loss, (of_head, into) = head(held[second], *there)
-        of_body = backward(held[first], jax.device_put(tokens[:, :-1], first), jax.device_put(into, first))
-        for device, gradients in ((first, of_body), (second, of_head)):
-            held[device], states[device] = update(gradients, states[device], held[device])
+        whole = {name: part[name] for device, part in held.items() for name in parts[device]}
+        loss, gradients = gradient(jax.device_put(whole, jax.devices()[0]), tokens)
+        for device, names in parts.items():
+            mine = jax.device_put({name: gradients[name] for name in names}, device)
+            held[device], states[device] = update(mine, states[device], held[device])
         losses.append(float(loss))
     assert all(leaf.devices() == {device} for device in parts for leaf in jax.tree.leaves(held[device]))
     np.testing.assert_allclose(losses, expected, rtol=TOLERANCE)
