@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -318,6 +319,37 @@ def haiku() -> Toy:
         "readout/w": ("output", ("in", "out")),
     }
     return Toy("haiku", params, _shapes(base), loss, lambda tx: _Functional(params, loss, tx), roles)
+
+
+def haliax() -> Toy:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what haliax imports from JAX
+        import haliax as hax
+        import haliax.nn as hnn
+    inputs, outputs = hax.Axis("inputs", INPUTS), hax.Axis("outputs", OUTPUTS)
+
+    def init(width: int) -> Any:
+        keys, embed, other = jax.random.split(jax.random.key(0), 3), *(hax.Axis(n, width) for n in "ed")
+        return {
+            "up": hnn.Linear.init(inputs, embed, key=keys[0]),
+            "hidden": hnn.Linear.init(embed, other, use_bias=False, key=keys[1]),
+            "readout": hnn.Linear.init(other, outputs, use_bias=False, key=keys[2]),
+        }
+
+    def loss(params: Any, batch: Any) -> jax.Array:
+        x = hax.named(batch[0], (hax.Axis("rows", len(batch[0])), inputs))
+        y = params["readout"](hax.tanh(params["hidden"](hax.tanh(params["up"](x)))))
+        return square_error(y.array, batch[1])
+
+    roles = {
+        "up/weight": ("input", ("out", "in")),
+        "up/bias": ("vector", ("elementwise",)),
+        "hidden/weight": ("matrix", ("out", "in")),
+        "readout/weight": ("output", ("out", "in")),
+    }
+    params = init(TARGET)
+    base = jax.eval_shape(lambda: init(BASE))
+    return Toy("haliax", params, _shapes(base), loss, lambda tx: _Functional(params, loss, tx), roles)
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
