@@ -92,7 +92,6 @@ def compiled(kind, layout, tx):
 
 
 CASES = [
-    (every_batch, "fsdp"),
     (every_batch, "data × tensor, explicit"),
     (accumulated, "fsdp"),
     (scanned, "fsdp"),

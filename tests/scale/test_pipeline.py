@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 from helpers import transformer
-from helpers.layouts import collectives
+from helpers.layouts import LAYOUTS, collectives
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -57,8 +57,8 @@ def update(gradients, state, params):
 
 @pytest.fixture(scope="module")
 def gradient():
-    """Of the whole model, on one device."""
-    return jax.jit(jax.value_and_grad(transformer.loss))
+    """Of the whole model, on one device; the program of test_layouts.py, so that it is compiled once."""
+    return jax.jit(LAYOUTS["one device"].value_and_grad(transformer.loss))
 
 
 @pytest.fixture(scope="module")
