@@ -49,10 +49,12 @@ def pairwise(frameworks: list[str], optimizers: list[str]) -> list[Cell]:
     return cells
 
 
-def start(toy: Toy) -> Any:
-    """A toy's parameters with the values that the plain one has, so that all train alike."""
-    values = named_leaves(plain().params)
-    like = dict(zip(plain().roles, toy.roles.items(), strict=True))
+@functools.cache
+def start(toy: Callable[[], Toy]) -> tuple[Toy, Any]:
+    """A toy, and its parameters with the values that the plain one has, so that all train alike."""
+    made, one = _made(toy), _made(plain)
+    values = named_leaves(one.params)
+    like = dict(zip(one.roles, made.roles.items(), strict=True))
 
     def value(name: str, leaf: Any) -> Any:
         for own, (part, (_, axes)) in like.items():
@@ -60,7 +62,10 @@ def start(toy: Toy) -> Any:
                 return values[own].T if axes == ("out", "in") else values[own]
         raise AssertionError(f"{name} is no parameter of a toy")
 
-    return map_named(value, toy.params)
+    return made, map_named(value, made.params)
+
+
+_made = functools.cache(lambda toy: toy())
 
 
 def losses(

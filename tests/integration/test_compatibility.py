@@ -39,20 +39,17 @@ passed: dict[compatibility.Cell, str] = {}
 
 
 @functools.cache
-def toy(framework):
-    return FRAMEWORKS[framework]()
-
-
-@functools.cache
 def expected(optimizer):
-    plain = toy("plain")
-    return compatibility.losses(plain, plain.params, OPTIMIZERS[optimizer], LAYOUTS["one device"])
+    return compatibility.losses(*start("plain"), OPTIMIZERS[optimizer], LAYOUTS["one device"])
+
+
+def start(framework):
+    return compatibility.start(FRAMEWORKS[framework])
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_losses_are_those_of_plain_jax_on_one_device(cell):
-    one, layout = toy(cell.framework), LAYOUTS[cell.layout]
-    params = compatibility.start(one)
+    (one, params), layout = start(cell.framework), LAYOUTS[cell.layout]
     try:
         found = compatibility.losses(one, params, OPTIMIZERS[cell.optimizer], layout)
     except Exception as error:
