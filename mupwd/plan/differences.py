@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from mupwd.plan.errors import PlanError
-from mupwd.plan.plan import ParameterPlan, Plan
+from mupwd.plan.parameter import ParameterPlan
+from mupwd.plan.plan import Plan
 from mupwd.recipes import Powers, Recipe, Rule
 from mupwd.tracing.roles import Parameter
 

@@ -8,7 +8,8 @@ from mupwd.plan.table import number, shapes
 from mupwd.recipes import ONE
 
 if TYPE_CHECKING:
-    from mupwd.plan.plan import ParameterPlan, Plan
+    from mupwd.plan.parameter import ParameterPlan
+    from mupwd.plan.plan import Plan
 
 _ROLES = {
     "matrix": "it contracts one growing axis into another (a hidden weight)",

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from mupwd.paths import map_named, named_leaves
 from mupwd.plan.errors import PlanError
-from mupwd.plan.plan import ParameterPlan, Plan
+from mupwd.plan.parameter import ParameterPlan
+from mupwd.plan.plan import Plan
 from mupwd.tracing.roles import RESIDUAL, Logits
 
 _KEEP = "or export the model with its factors in: mupwd.apply_forward(fn, plan)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -11,85 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
-
-from mupwd.paths import named_leaves
 from mupwd.plan.errors import PlanError
+from mupwd.plan.parameter import ParameterPlan
 from mupwd.recipes import Recipe
-from mupwd.tracing.roles import Logits, Parameter, Role
+from mupwd.tracing.roles import Logits
 
 Form = Literal["folded", "forward"]
-_MOST_DIFFERENCES_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class ParameterPlan:
-    """One parameter at the target: its role and what multiplies its hyperparameters.
-
-    All multipliers are relative to the base and exactly 1 at the base.
-
-    Args:
-      parameter: what the family knows of it; its shape is the base's.
-      shape: at the target.
-      m_in: target/base over its growing `in` axes; for a tied parameter over the axis it grows along.
-      m_out: target/base over its growing `out` or elementwise axes.
-      lr: factor on the learning rate.
-      wd: factor on the coupled weight decay (a step decays by `lr * wd * w`); 0 means no decay term at all.
-      eps: factor on Adam's epsilon.
-      init: the rule's factor on the standard deviation of the base's initial values; None where the recipe
-        leaves the model's own initialisation as it is.
-      forward: factor that the forward pass must apply to the product with this parameter.
-      gradient: how many times larger its gradient is than under the rule in its own form: the width ratio
-        for an output in folded form. What mixes parameters (clipping by a global norm) divides by it.
-      gradient_size: how large an entry of its gradient is, relative to the base's, in this form.
-    """
-
-    parameter: Parameter
-    shape: tuple[int, ...]
-    m_in: float
-    m_out: float
-    lr: float
-    wd: float
-    eps: float
-    init: float | None
-    forward: float
-    gradient: float
-    gradient_size: float
-
-    @property
-    def path(self) -> str:
-        """Canonical name."""
-        return self.parameter.path
-
-    @property
-    def role(self) -> Role:
-        """What the parameter is for."""
-        return self.parameter.role
-
-    @property
-    def base_shape(self) -> tuple[int, ...]:
-        """Shape at the base width."""
-        return self.parameter.shape
-
-    @property
-    def dtype(self) -> str:
-        """Name of its dtype."""
-        return self.parameter.dtype
-
-    @property
-    def in_axes(self) -> tuple[int, ...]:
-        """Axes that a contraction sums over."""
-        return self.parameter.in_axes
-
-    @property
-    def out_axes(self) -> tuple[int, ...]:
-        """Axes that survive in the result."""
-        return self.parameter.out_axes
-
-    @property
-    def stack_axes(self) -> tuple[int, ...]:
-        """Axes that enumerate copies."""
-        return self.parameter.stack_axes
 
 
 @dataclass(frozen=True, repr=False)
@@ -176,17 +102,9 @@ class Plan(Mapping[str, ParameterPlan]):
           ...     print(notice.split(",")[0])
           batch size ×4: recipe mupwd has no rule for it
         """
-        ratios = {
-            "depth": ("depth", self.depth_ratio, "completep and completed_p have"),
-            "batch": ("batch size", self.batch_ratio, "completed_p has"),
-            "tokens": ("training tokens", self.token_ratio, "completed_p has"),
-        }
-        return tuple(
-            f"{name} ×{ratio:g}: recipe {self.recipe} has no rule for it, so what was tuned at the base need not hold; "
-            f"{which} one"
-            for axis, (name, ratio, which) in ratios.items()
-            if ratio != 1 and axis not in self.rules.covers
-        )
+        from mupwd.plan.notices import notices
+
+        return notices(self)
 
     @cached_property
     def shape_hash(self) -> str:
@@ -216,24 +134,9 @@ class Plan(Mapping[str, ParameterPlan]):
             up: (64, 256), in the plan (32, 128)
           Make a plan for these parameters: family.plan(params).
         """
-        unknown: list[str] = []
-        different: list[str] = []
-        for path, leaf in named_leaves(params).items():
-            if path not in self._by_path:
-                unknown.append(path)
-            elif (shape := tuple(np.shape(leaf))) != self._by_path[path].shape:
-                different.append(f"{path}: {shape}, in the plan {self._by_path[path].shape}")
-        if different:
-            raise PlanError(
-                f"{len(different)} parameter(s) have another shape than the plan was made for:\n"
-                f"{_first(different)}\nMake a plan for these parameters: family.plan(params)."
-            )
-        if unknown:
-            raise PlanError(
-                f"{len(unknown)} parameter(s) are not in the plan:\n"
-                f"{_first([path + self._nearest(path) for path in unknown])}\n"
-                "Make a plan for these parameters: family.plan(params)."
-            )
+        from mupwd.plan.fit import check
+
+        check(self, params)
 
     def fold(self, params: Any) -> Any:
         """Returns the parameters with the forward factors in them: the untouched model gives the same logits.
@@ -289,10 +192,6 @@ class Plan(Mapping[str, ParameterPlan]):
         from mupwd.plan.fold import unfolded
 
         return unfolded(self, params)
-
-    def _nearest(self, path: str, n: int = 1) -> str:
-        near = difflib.get_close_matches(path, self._by_path, n=n, cutoff=0.5)
-        return f" (nearest: {', '.join(near)})" if near else ""
 
     def check_same(self, saved: Plan) -> None:
         """Refuses to go on with this plan where a run was saved with another.
@@ -364,9 +263,10 @@ class Plan(Mapping[str, ParameterPlan]):
           up: matrix, float64, 8→32, 32→128
         """
         from mupwd.plan.explain import explain
+        from mupwd.plan.fit import nearest
 
         if path not in self._by_path:
-            raise PlanError(f"no parameter of the plan is named {path!r}{self._nearest(path, n=3)}")
+            raise PlanError(f"no parameter of the plan is named {path!r}{nearest(self, path, n=3)}")
         return explain(self, self._by_path[path])
 
     def save(self, file: str | os.PathLike[str]) -> None:
@@ -451,9 +351,3 @@ class Plan(Mapping[str, ParameterPlan]):
         from mupwd.plan.store import from_json
 
         return from_json(content)
-
-
-def _first(lines: list[str]) -> str:
-    more = len(lines) - _MOST_DIFFERENCES_SHOWN
-    shown = [f"  {line}" for line in lines[:_MOST_DIFFERENCES_SHOWN]]
-    return "\n".join([*shown, f"  and {more} more"] if more > 0 else shown)

@@ -11,7 +11,8 @@ from absl import logging
 from mupwd import recipes
 from mupwd.plan.errors import PlanError
 from mupwd.plan.match import match
-from mupwd.plan.plan import Form, ParameterPlan, Plan
+from mupwd.plan.parameter import ParameterPlan
+from mupwd.plan.plan import Form, Plan
 from mupwd.recipes import Recipe, Rule
 from mupwd.tracing.roles import Logits, Parameter
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from mupwd.files import write_atomically
 from mupwd.plan.errors import PlanError
-from mupwd.plan.plan import ParameterPlan, Plan
+from mupwd.plan.parameter import ParameterPlan
+from mupwd.plan.plan import Plan
 from mupwd.recipes import Powers, Recipe, Rule
 from mupwd.tracing.roles import Logits, Parameter
 

@@ -12,7 +12,8 @@ from mupwd.plan.errors import PlanError
 from mupwd.plan.layers import starred
 
 if TYPE_CHECKING:
-    from mupwd.plan.plan import ParameterPlan, Plan
+    from mupwd.plan.parameter import ParameterPlan
+    from mupwd.plan.plan import Plan
 
 WIDTH = 120
 _GAP = "  "

@@ -1,0 +1,77 @@
+"""One parameter of a plan: its role at the target, and what multiplies its hyperparameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mupwd.tracing.roles import Parameter, Role
+
+
+@dataclass(frozen=True)
+class ParameterPlan:
+    """One parameter at the target: its role and what multiplies its hyperparameters.
+
+    All multipliers are relative to the base and exactly 1 at the base.
+
+    Args:
+      parameter: what the family knows of it; its shape is the base's.
+      shape: at the target.
+      m_in: target/base over its growing `in` axes; for a tied parameter over the axis it grows along.
+      m_out: target/base over its growing `out` or elementwise axes.
+      lr: factor on the learning rate.
+      wd: factor on the coupled weight decay (a step decays by `lr * wd * w`); 0 means no decay term at all.
+      eps: factor on Adam's epsilon.
+      init: the rule's factor on the standard deviation of the base's initial values; None where the recipe
+        leaves the model's own initialisation as it is.
+      forward: factor that the forward pass must apply to the product with this parameter.
+      gradient: how many times larger its gradient is than under the rule in its own form: the width ratio
+        for an output in folded form. What mixes parameters (clipping by a global norm) divides by it.
+      gradient_size: how large an entry of its gradient is, relative to the base's, in this form.
+    """
+
+    parameter: Parameter
+    shape: tuple[int, ...]
+    m_in: float
+    m_out: float
+    lr: float
+    wd: float
+    eps: float
+    init: float | None
+    forward: float
+    gradient: float
+    gradient_size: float
+
+    @property
+    def path(self) -> str:
+        """Canonical name."""
+        return self.parameter.path
+
+    @property
+    def role(self) -> Role:
+        """What the parameter is for."""
+        return self.parameter.role
+
+    @property
+    def base_shape(self) -> tuple[int, ...]:
+        """Shape at the base width."""
+        return self.parameter.shape
+
+    @property
+    def dtype(self) -> str:
+        """Name of its dtype."""
+        return self.parameter.dtype
+
+    @property
+    def in_axes(self) -> tuple[int, ...]:
+        """Axes that a contraction sums over."""
+        return self.parameter.in_axes
+
+    @property
+    def out_axes(self) -> tuple[int, ...]:
+        """Axes that survive in the result."""
+        return self.parameter.out_axes
+
+    @property
+    def stack_axes(self) -> tuple[int, ...]:
+        """Axes that enumerate copies."""
+        return self.parameter.stack_axes
