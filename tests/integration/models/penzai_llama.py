@@ -38,3 +38,9 @@ def build(width, seed):
 
 inputs = (np.random.default_rng(0).integers(0, 32, (2, 8)).astype(np.int32),)
 OUTPUTS = (2, 8, 32)
+WIDTHS = (32, 128)  # of its coordinate check
+
+
+def init(width, seed):
+    """penzai's own initial values: a variance of 2 / (fan_in + fan_out) is no power of the width, and not scaled."""
+    return build(width, seed)[1]
