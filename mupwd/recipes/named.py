@@ -245,6 +245,20 @@ def _with_depth(name: str, source: str, alpha: float, *, run: Powers, one_minus_
 _FITTED_SOURCE = "arXiv 2510.15262 with a measured exponent in the place of its 0.75"
 _PLAIN = Rule(init=None)
 _SQRT_BATCH = Powers(batch=0.5, tokens=-0.5)
+_SP = Recipe(
+    name="sp",
+    source="the standard parametrisation: nothing depends on width",
+    matrix=_PLAIN,
+    narrow=_PLAIN,
+    input=_PLAIN,
+    output=_PLAIN,
+    wide=_PLAIN,
+    vector=_PLAIN,
+    scalar=_PLAIN,
+    tied=_PLAIN,
+    unused=_PLAIN,
+    logits=None,
+)
 
 _RECIPES = {
     recipe.name: recipe
@@ -275,19 +289,13 @@ _RECIPES = {
         ),
         completep(),
         completed_p(),
-        Recipe(
-            name="sp",
-            source="the standard parametrisation: nothing depends on width",
-            matrix=_PLAIN,
-            narrow=_PLAIN,
-            input=_PLAIN,
-            output=_PLAIN,
-            wide=_PLAIN,
-            vector=_PLAIN,
-            scalar=_PLAIN,
-            tied=_PLAIN,
-            unused=_PLAIN,
-            logits=None,
+        _SP,
+        dataclasses.replace(
+            _SP,
+            name="sp_embedding",
+            source="sp with muP's ratio of the embedding's learning rate to the matrices': the part of muP that "
+            "arXiv 2605.21486 finds to matter most",
+            input=Rule(lr=Powers(m_out=1.0), init=None),
         ),
     )
 }

@@ -18,6 +18,7 @@ def test_which_ratios_recipes_cover():
         "completep": {"depth"},
         "completed_p": {"depth", "batch", "tokens"},
         "sp": set(),
+        "sp_embedding": set(),
     }
 
 

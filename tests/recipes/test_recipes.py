@@ -60,6 +60,7 @@ TABLE = {
         "unused": "1 | 1 | 1 | 1 | 1",
     },
     "sp": dict.fromkeys(ROLES, "1 | 1 | 1 | own | 1"),
+    "sp_embedding": {**dict.fromkeys(ROLES, "1 | 1 | 1 | own | 1"), "input": "m_out | 1 | 1 | own | 1"},
 }
 
 
