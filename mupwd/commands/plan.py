@@ -82,7 +82,12 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         help="folded: the model is untouched; forward: it multiplies by the column of that name (default: folded, "
         "but forward for a preset with a tied embedding)",
     )
-    for name, what in (("depth", "layers"), ("batch", "batch size"), ("token", "training tokens")):
+    for name, what in (
+        ("depth", "layers"),
+        ("batch", "batch size"),
+        ("token", "training tokens"),
+        ("sequence", "sequence length"),
+    ):
         parser.add_argument(
             f"--{name}_ratio", type=float, default=1.0, metavar="X", help=f"{what}, target / base"
         )
@@ -107,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
         depth_ratio=args.depth_ratio,
         batch_ratio=args.batch_ratio,
         token_ratio=args.token_ratio,
+        sequence_ratio=args.sequence_ratio,
     )
     if args.explain:
         print("\n\n".join(plan.explain(path) for path in args.explain))

@@ -57,6 +57,7 @@ class Family:
         depth_ratio: float = 1.0,
         batch_ratio: float = 1.0,
         token_ratio: float = 1.0,
+        sequence_ratio: float = 1.0,
     ) -> Plan:
         """Returns the multipliers of every parameter at a target.
 
@@ -69,6 +70,7 @@ class Family:
           depth_ratio: number of layers, target / base.
           batch_ratio: batch size, target / base.
           token_ratio: training tokens, target / base.
+          sequence_ratio: sequence length, target / base; no recipe has a rule for it.
 
         Raises:
           PlanError: the target does not fit the family, or the recipe cannot be applied to it.
@@ -110,6 +112,7 @@ class Family:
             depth_ratio=depth_ratio,
             batch_ratio=batch_ratio,
             token_ratio=token_ratio,
+            sequence_ratio=sequence_ratio,
             logits=self.logits,
         )
 

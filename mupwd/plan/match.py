@@ -15,7 +15,11 @@ _REBUILD = "make base and target from one build function"
 
 
 def match(
-    base: Mapping[str, Parameter], shapes: Mapping[str, tuple[int, ...]], *, depth_ratio: float
+    base: Mapping[str, Parameter],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    depth_ratio: float,
+    sequence_ratio: float = 1.0,
 ) -> dict[str, Parameter]:
     """Returns, for every path of the target, the parameter of the base that it follows, under its new path.
 
@@ -26,6 +30,7 @@ def match(
       base: the family's parameters.
       shapes: the target's shapes.
       depth_ratio: number of layers, target / base; 1 where depth does not differ.
+      sequence_ratio: sequence length, target / base, by which tables of positions may differ.
 
     Raises:
       PlanError: names the first parameter, axis and sizes that do not fit.
@@ -35,7 +40,7 @@ def match(
         _check_depth(f"{container}*", old, new, depth_ratio)
     followed = _followed(base, shapes, set(resized))
     for path, parameter in followed.items():
-        _check_shape(parameter, tuple(shapes[path]), depth_ratio)
+        _check_shape(parameter, tuple(shapes[path]), depth_ratio, sequence_ratio)
     stacks = any(
         size != shapes[path][axis] for path, p in followed.items() for axis, size in _layer_axes(p).items()
     )
@@ -111,7 +116,9 @@ def _the_one_rule(path: str, like: list[Parameter]) -> Parameter:
     return first
 
 
-def _check_shape(parameter: Parameter, shape: tuple[int, ...], depth_ratio: float) -> None:
+def _check_shape(
+    parameter: Parameter, shape: tuple[int, ...], depth_ratio: float, sequence_ratio: float
+) -> None:
     if len(shape) != len(parameter.shape):
         raise PlanError(
             f"{parameter.path} has {len(parameter.shape)} axes at base {parameter.shape} and {len(shape)} at "
@@ -126,18 +133,20 @@ def _check_shape(parameter: Parameter, shape: tuple[int, ...], depth_ratio: floa
         if axis in layers:
             _check_depth(f"{parameter.path}, axis {axis}", old, new, depth_ratio)
             continue
+        if sequence_ratio != 1 and parameter.role == "input" and new == round(old * sequence_ratio, 9):
+            continue  # a table of positions
         if "lookup" in parameter.axes[axis] or (parameter.role == "output" and axis in parameter.out_axes):
             raise PlanError(
                 f"{parameter.path}, axis {axis} ({parameter.axes[axis]}): {old} at base and {new} at the target. "
                 "Another vocabulary (or number of classes) is another axis than width, and no rule here carries "
                 f"hyperparameters across it: build the base with {new} as well, and tune that one; or pad both to one "
-                "size"
+                f"size. If these are positions, not tokens, give sequence_ratio={new / old:g}"
             )
         raise PlanError(
             f"{parameter.path}, axis {axis} ({parameter.axes[axis]}): {old} at base and {new} at the target, "
-            "but this axis does not grow with the family's width. Another head count or "
-            "sequence length is not a width: build base and target with the same, or, if it should grow, "
-            "build a family in which it does"
+            "but this axis does not grow with the family's width. Another head count is not a width: build base and "
+            "target with the same, or, if it should grow, build a family in which it does. If it is the sequence "
+            f"length, of a table of positions, give sequence_ratio={new / old:g}"
         )
 
 

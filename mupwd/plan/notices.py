@@ -14,9 +14,10 @@ def notices(plan: Plan) -> tuple[str, ...]:
         "depth": ("depth", plan.depth_ratio, "completep and completed_p have"),
         "batch": ("batch size", plan.batch_ratio, "completed_p has"),
         "tokens": ("training tokens", plan.token_ratio, "completed_p has"),
+        "sequence": ("sequence length", plan.sequence_ratio, "no recipe has"),
     }
     return tuple(
-        f"{name} ×{ratio:g}: recipe {plan.recipe} has no rule for it, so what was tuned at the base need not hold; "
+        f"{name} ×{ratio:.3g}: recipe {plan.recipe} has no rule for it, so what was tuned at the base need not hold; "
         f"{which} one"
         for axis, (name, ratio, which) in ratios.items()
         if ratio != 1 and axis not in plan.rules.covers

@@ -34,6 +34,7 @@ class Plan(Mapping[str, ParameterPlan]):
       depth_ratio: number of layers, target / base.
       batch_ratio: batch size, target / base.
       token_ratio: training tokens, target / base.
+      sequence_ratio: sequence length, target / base.
       beta_ratio: factor on `1 - beta` of both of Adam's moments.
       residual_scale: factor that the model must apply to the output of each residual branch.
       parameters: in the order of the target's own tree.
@@ -47,6 +48,7 @@ class Plan(Mapping[str, ParameterPlan]):
     depth_ratio: float
     batch_ratio: float
     token_ratio: float
+    sequence_ratio: float
     beta_ratio: float
     residual_scale: float
     parameters: tuple[ParameterPlan, ...]

@@ -28,6 +28,7 @@ def make_plan(
     depth_ratio: float = 1.0,
     batch_ratio: float = 1.0,
     token_ratio: float = 1.0,
+    sequence_ratio: float = 1.0,
     logits: Sequence[Logits] = (),
 ) -> Plan:
     """Applies a recipe to the parameters of a family at a target's shapes.
@@ -47,6 +48,8 @@ def make_plan(
       depth_ratio: number of layers, target / base; needed where it differs.
       batch_ratio: batch size, target / base.
       token_ratio: training tokens, target / base.
+      sequence_ratio: sequence length, target / base. No recipe has a rule for it; tables of learned positions may
+        differ by it.
       logits: products of activations over an axis that grows, where the family has any.
 
     Returns:
@@ -70,12 +73,17 @@ def make_plan(
     rules = recipes.get(recipe)
     if form not in ("folded", "forward"):
         raise PlanError(f"form={form!r}: there are 'folded' (the model is untouched) and 'forward'")
-    ratios = {"depth_ratio": depth_ratio, "batch_ratio": batch_ratio, "token_ratio": token_ratio}
+    ratios = {
+        "depth_ratio": depth_ratio,
+        "batch_ratio": batch_ratio,
+        "token_ratio": token_ratio,
+        "sequence_ratio": sequence_ratio,
+    }
     for name, ratio in ratios.items():
         if not (math.isfinite(ratio) and ratio > 0):
             raise PlanError(f"{name}={ratio}: it is target / base and must be positive and finite")
 
-    target = match(parameters, shapes, depth_ratio=float(depth_ratio))
+    target = match(parameters, shapes, depth_ratio=float(depth_ratio), sequence_ratio=float(sequence_ratio))
     _check_patterns(rules, target.values())
     if rules.residual.depth and depth_ratio != 1 and not any(p.residual for p in target.values()):
         raise PlanError(
@@ -99,6 +107,7 @@ def make_plan(
         depth_ratio=float(depth_ratio),
         batch_ratio=float(batch_ratio),
         token_ratio=float(token_ratio),
+        sequence_ratio=float(sequence_ratio),
         beta_ratio=rules.one_minus_beta.value(**run),
         residual_scale=rules.residual.value(depth=float(depth_ratio), **run),
         parameters=plans,

@@ -16,7 +16,7 @@ from mupwd.recipes import Powers, Recipe, Rule
 from mupwd.tracing.roles import Logits, Parameter
 
 _FORMAT = "mupwd plan"
-_VERSION = 2
+_VERSION = 3
 _PLAIN_FIELDS = (
     "form",
     "base",
@@ -24,6 +24,7 @@ _PLAIN_FIELDS = (
     "depth_ratio",
     "batch_ratio",
     "token_ratio",
+    "sequence_ratio",
     "beta_ratio",
     "residual_scale",
 )

@@ -88,7 +88,12 @@ def elided(text: str, width: int) -> str:
 
 def _header(plan: Plan) -> str:
     widths = "" if plan.width is None or plan.base is None else f", width {plan.base} → {plan.width}"
-    ratios = {"depth": plan.depth_ratio, "batch": plan.batch_ratio, "tokens": plan.token_ratio}
+    ratios = {
+        "depth": plan.depth_ratio,
+        "batch": plan.batch_ratio,
+        "tokens": plan.token_ratio,
+        "sequence length": plan.sequence_ratio,
+    }
     others = "".join(f", {name} ×{ratio:g}" for name, ratio in ratios.items() if ratio != 1)
     untouched = plan.residual_scale == 1
     form = {

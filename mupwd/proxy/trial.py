@@ -15,7 +15,8 @@ from mupwd.proxy.model_family import family
 from mupwd.proxy.trainer import Trainer
 
 _TUNED = ("learning_rate", "weight_decay")
-_PLAN = {"recipe": "mupwd", "base": 32, "depth_ratio": 1.0, "batch_ratio": 1.0, "token_ratio": 1.0}
+_RATIOS = ("depth_ratio", "batch_ratio", "token_ratio", "sequence_ratio")
+_PLAN = {"recipe": "mupwd", "base": 32, **dict.fromkeys(_RATIOS, 1.0)}
 _PROXY = tuple(field.name for field in dataclasses.fields(ProxyConfig))
 _TRAIN = tuple(field.name for field in dataclasses.fields(TrainConfig))
 _CORPUS = {"corpus": "stdlib", "tokenizer": "bytes"}
@@ -33,8 +34,8 @@ def train(
     Args:
       width: of the model.
       hyperparameters: "learning_rate" and "weight_decay", both the base's, and any of: "recipe", "base",
-        "depth_ratio", "batch_ratio", "token_ratio" (the plan), "corpus", "tokenizer" (the data), the fields
-        of `ProxyConfig` and `TrainConfig`.
+        "depth_ratio", "batch_ratio", "token_ratio", "sequence_ratio" (the plan), "corpus", "tokenizer" (the data),
+        the fields of `ProxyConfig` and `TrainConfig`.
       seed: of the initial values and of the data, in [0, 2**32).
       directory: of the run, which is resumed where it was interrupted; None: nothing is written.
 

@@ -91,6 +91,11 @@ def describe(group: Group) -> Setting | None:
         trials=len(trials),
         trial_seconds=sum(run.seconds for run in trials if run.seconds == run.seconds),
         environment=as_mapping(group.manifest.get("environment")),
+        notices={
+            run.recipe: run.plan.notices
+            for run in group.runs
+            if run.width == target and run.plan is not None and run.plan.notices
+        },
     )
 
 

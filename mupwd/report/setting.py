@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from mupwd.plan import Plan
 from mupwd.proxy import family
 from mupwd.proxy.manifest import read_manifest
 from mupwd.sweep.proxy_study import proxy_configs
 from mupwd.sweep.trial import Result
 
-_RATIOS = ("depth_ratio", "batch_ratio", "token_ratio")  # of the plan, besides the widths
+_RATIOS = ("depth_ratio", "batch_ratio", "token_ratio", "sequence_ratio")  # of the plan, besides the widths
 
 Factors = tuple[float, float]
 """On the learning rate and on the coupled weight decay, relative to the base."""
@@ -38,6 +39,7 @@ class Setting:
       environment: versions, device and git revision.
       base: the width at which learning rates and decays mean what they say; None: the narrowest.
       tuned_matrix: as `matrix`, at the narrowest width; empty where that is the base.
+      notices: `{recipe: in what else than width the target differs from the base, without a rule for it}`.
     """
 
     command: str
@@ -54,6 +56,7 @@ class Setting:
     environment: Mapping[str, Any]
     base: int | None = None
     tuned_matrix: Mapping[str, Factors] = field(default_factory=dict)
+    notices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def factors(self, recipe: str) -> tuple[Factors | None, Factors | None]:
         """Returns those of a matrix at the width that was tuned and at the target; None where unknown."""
@@ -98,11 +101,13 @@ def study_setting(study: Described, results: Sequence[Result], directory: Path, 
     llamas = family(proxy, base=study.base)
     form = "forward" if proxy.tied else "folded"
 
-    def factors(recipe: str, choose: Callable[[Iterable[int]], int]) -> Factors:
+    def plan(recipe: str, choose: Callable[[Iterable[int]], int]) -> Plan:
         # Of the widths that ran: a sweep that was given up, or that halves, may lack some.
         width = choose(one.trial.width for one in results if one.trial.hyperparameters["recipe"] == recipe)
         ratios = {name: value for name, value in study.given(width).items() if name in _RATIOS}
-        plan = llamas.plan(width, recipe=recipe, form=form, **ratios)
+        return llamas.plan(width, recipe=recipe, form=form, **ratios)
+
+    def factors(plan: Plan) -> Factors:
         one = next(parameter for parameter in plan.values() if parameter.role == "matrix")
         return one.lr, one.wd
 
@@ -111,6 +116,7 @@ def study_setting(study: Described, results: Sequence[Result], directory: Path, 
         for recipe in study.recipes
         if any(one.trial.hyperparameters["recipe"] == recipe for one in results)
     ]
+    at_target = {recipe: plan(recipe, max) for recipe in ran}
     narrowest = min(one.trial.width for one in results)
     return Setting(
         command=command,
@@ -121,10 +127,13 @@ def study_setting(study: Described, results: Sequence[Result], directory: Path, 
         tokens=train.batch_size * train.sequence_length,
         seeds=study.seeds,
         decay=train.decay,
-        matrix={recipe: factors(recipe, max) for recipe in ran},
+        matrix={recipe: factors(one) for recipe, one in at_target.items()},
         trials=len(results),
         trial_seconds=sum(result.seconds for result in results),
         environment=manifest["environment"],
         base=study.base,
-        tuned_matrix={} if narrowest == study.base else {recipe: factors(recipe, min) for recipe in ran},
+        tuned_matrix={}
+        if narrowest == study.base
+        else {recipe: factors(plan(recipe, min)) for recipe in ran},
+        notices={recipe: one.notices for recipe, one in at_target.items() if one.notices},
     )

@@ -16,6 +16,7 @@ from mupwd.report.words import (
     Sentence,
     comparison,
     horizon_words,
+    noticed,
     optimum_words,
     sentences,
     tuned_words,
@@ -48,7 +49,7 @@ def print_scorecard(console: Console, scores: Mapping[str, RecipeScore], setting
         if setting is not None and (horizon := horizon_words(score, setting, units)):
             console.print(f"  {horizon}", highlight=False, soft_wrap=True)
         console.print(_table(score), width=max(console.width, _WIDTH), crop=False)
-        for sentence in sentences(score, unit):
+        for sentence in [*sentences(score, unit), *noticed(score, setting)]:
             _print(console, sentence)
     console.print()
     for sentence in comparison(scores, unit):

@@ -18,6 +18,7 @@ from mupwd.report.words import (
     comparison,
     estimate_words,
     horizon_words,
+    noticed,
     optimum_words,
     regret_words,
     sentences,
@@ -52,7 +53,12 @@ def verdict(
       others: which recipes to take in its place, in words.
     """
     mark, unit = overall(score), UNIT if setting is not None else ""
-    said = [headline(score, unit), *sentences(score, unit), *_implied(score, units, steady)]
+    said = [
+        headline(score, unit),
+        *sentences(score, unit),
+        *noticed(score, setting),
+        *_implied(score, units, steady),
+    ]
     return {
         "label": label,
         "about": _about(score.recipe),

@@ -132,6 +132,17 @@ def timescales(score: RecipeScore, decay: str, units: Units) -> tuple[float, flo
     return (1 / rates[0], 1 / rates[1]) if min(rates) > 0 else None
 
 
+def noticed(score: RecipeScore, setting: Setting | None) -> list[Sentence]:
+    """Returns a sentence per axis other than width along which the target differs and that the recipe does not cover.
+
+    Args:
+      score: of the recipe.
+      setting: how its trials were run; None where that is not known.
+    """
+    said = () if setting is None else setting.notices.get(score.recipe, ())
+    return [Sentence("open", text) for text in said]
+
+
 def horizon_words(score: RecipeScore, setting: Setting, units: Units) -> str:
     """Returns how the run's length compares with the time in which decay forgets; empty where that is not known."""
     if not score.tuned[1]:

@@ -25,6 +25,18 @@ def test_an_axis_that_does_not_grow_names_parameter_axis_and_sizes():
     assert "Another vocabulary (or number of classes)" in message
 
 
+def test_a_table_of_positions_follows_the_stated_sequence_length():
+    positions = parameter("positions", "input", (128, 64), (128, 256), "lookup out")
+    parameters = {"positions": positions}
+    message = refused(
+        parameters, {"positions": (512, 256)}, r"positions, axis 0 \(lookup\): 128 at base and 512"
+    )
+    assert "If these are positions, not tokens, give sequence_ratio=4" in message
+    plan = make_plan(parameters, {"positions": (512, 256)}, sequence_ratio=4.0)
+    assert plan["positions"].m_out == 4
+    refused(parameters, {"positions": (512, 256)}, "128 at base and 512", sequence_ratio=2.0)
+
+
 def test_another_head_count_is_refused():
     parameters, shapes = llama(64, 256)
     shapes["layers/1/attention/k/kernel"] = (256, 4, 16)

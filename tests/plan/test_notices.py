@@ -25,17 +25,18 @@ def test_which_ratios_recipes_cover():
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ("mupwd", ["depth ×4", "batch size ×2", "training tokens ×8"]),
-        ("fitted(0.8)", ["depth ×4", "batch size ×2", "training tokens ×8"]),
-        ("completep(0.5)", ["batch size ×2", "training tokens ×8"]),
-        ("completed_p", []),
+        ("mupwd", ["depth ×4", "batch size ×2", "training tokens ×8", "sequence length ×2"]),
+        ("fitted(0.8)", ["depth ×4", "batch size ×2", "training tokens ×8", "sequence length ×2"]),
+        ("completep(0.5)", ["batch size ×2", "training tokens ×8", "sequence length ×2"]),
+        ("completed_p", ["sequence length ×2"]),
     ],
 )
 def test_what_a_recipe_does_not_cover_is_logged_and_in_the_table(recipe, said, caplog):
     parameters, _ = llama(64, 64, layers=2)
     _, shapes = llama(64, 256, layers=8)
     with caplog.at_level(logging.WARNING, logger="absl"):
-        plan = make_plan(parameters, shapes, recipe=recipe, depth_ratio=4.0, batch_ratio=2.0, token_ratio=8.0)
+        ratios = {"depth_ratio": 4.0, "batch_ratio": 2.0, "token_ratio": 8.0, "sequence_ratio": 2.0}
+        plan = make_plan(parameters, shapes, recipe=recipe, **ratios)
     assert [notice.split(":")[0] for notice in plan.notices] == said
     assert [record.getMessage() for record in caplog.records] == [f"plan: {n}" for n in plan.notices]
     table = str(plan)

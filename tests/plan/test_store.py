@@ -28,7 +28,7 @@ def own_recipe():
         {},
         {"form": "forward", "recipe": "mup"},
         {"recipe": "sp"},
-        {"recipe": "completed_p", "batch_ratio": 3.0, "token_ratio": 7.0},
+        {"recipe": "completed_p", "batch_ratio": 3.0, "token_ratio": 7.0, "sequence_ratio": 2.0},
         {"recipe": recipes.fitted({".*mlp.*": 0.9, ".*attention.*": 0.7})},
         {"recipe": own_recipe()},
     ],
@@ -97,9 +97,9 @@ def test_another_kind_of_file(file, content):
 
 
 def test_a_newer_version(file):
-    changed(file, version=3)
+    changed(file, version=4)
     with pytest.raises(
-        PlanError, match=r"plan\.json has version 3, this mupwd reads version 2; upgrade mupwd"
+        PlanError, match=r"plan\.json has version 4, this mupwd reads version 3; upgrade mupwd"
     ):
         Plan.load(file)
 

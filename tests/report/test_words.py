@@ -151,6 +151,27 @@ def test_a_sweep_says_what_its_numbers_are_relative_to(tmp_path):
     assert "362 steps at width 64, 512 at width 128" in text
 
 
+def test_what_no_rule_covers_is_said(tmp_path):
+    sizes = {"batch_size": 4, "sequence_length": 16}
+    grid = {
+        "learning_rates": (2**-6, 2**-5, 2**-4),
+        "weight_decays": (0.25,),
+        "recipes": ("mupwd", "completed_p"),
+    }
+    sweep = Sweep((32, 64), **grid, tokens_per_parameter=0.1, hyperparameters=sizes, seeds=(0,))
+    open_manifest(tmp_path, {"corpus": {"source": "stdlib", "sha256": "ab" * 32}})
+    results = [Result(one, {LOSS: 2.0 + one.hyperparameters["learning_rate"]}, 1.0) for one in sweep.trials]
+    setting = study_setting(sweep, results, tmp_path, "mupwd sweep")
+    assert setting.notices.keys() == {"mupwd"}
+    scores = scorecard([one.observation() for one in results])
+    console = Console(file=io.StringIO(), width=200, emoji=False)
+    print_scorecard(console, scores, setting)
+    (said,) = [line for line in console.file.getvalue().splitlines() if "has no rule for it" in line]
+    assert said.startswith("  ? training tokens ×3.22: ")
+    cards = payload([Group("sweep", scores=scores, setting=setting)])["verdicts"]
+    assert [any("has no rule" in one["text"] for one in card["sentences"]) for card in cards] == [True, False]
+
+
 def test_numbers():
     assert estimate_words(Estimate(0.01234, (-0.001, 0.03))) == "0.012 [-0.001, +0.030]"
     assert estimate_words(Estimate(-0.5, None), signed=True) == "-0.500 (one seed: noise unknown)"
