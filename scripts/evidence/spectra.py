@@ -211,8 +211,8 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, flo
     Args:
       x, y: of the arms, in the same order.
     """
-    found = stats.spearmanr(x, y)
-    return float(found[0]), float(found[1])
+    statistic, p_value = np.asarray(stats.spearmanr(x, y), dtype=float)
+    return float(statistic), float(p_value)
 
 
 def shape_distance(rows: Sequence[Row], kind: str) -> tuple[float, float]:

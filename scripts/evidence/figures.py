@@ -1,0 +1,141 @@
+"""The pictures of docs/evidence.md."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from arms import OWN, Arm
+from matplotlib.figure import Figure
+from results import Row
+from rules_study import RULES
+from spectra import kinds, matching_power
+
+from mupwd.files import write_atomically
+from mupwd.report.figure import COLOURS, width_style
+from mupwd.transfer.optimum import Optimum
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LINES = {"p = 0": ":", "p = 1/2": "--", "p = 1": "-."}
+
+
+def draw_decays(file: Path, horizons: Mapping[str, tuple[Mapping[str, Arm], Sequence[Row]]]) -> Path:
+    """Draws, per horizon, by how much the matrices' best decay grows with the width, next to what the rules say.
+
+    Args:
+      file: where to.
+      horizons: `{name: (arms, rows of the common grid)}`.
+    """
+    figure = Figure(figsize=(5.2 * len(horizons), 4.2), layout="constrained", dpi=150)
+    panels = np.atleast_1d(figure.subplots(1, len(horizons), sharey=True))
+    for axes, (name, (arms, rows)) in zip(panels, horizons.items(), strict=True):
+        _decays(axes, arms[OWN], rows)
+        axes.set_title({"fixed": "equal tokens", "growing": "equal tokens per parameter"}[name], fontsize=10)
+    panels[0].set_ylabel("decay of a matrix over the base's, octaves")
+    panels[-1].legend(fontsize=8, frameon=False, loc="upper left")
+    return _write(figure, file)
+
+
+def draw_losses(file: Path, arms: Mapping[str, Arm], controls: Sequence[str]) -> Path:
+    """Draws loss against learning rate for the controls and the rule, and against decay for each power.
+
+    Args:
+      file: where to.
+      arms: of one horizon.
+      controls: that ran.
+    """
+    above = [*controls, OWN]
+    columns = max(len(above), len(RULES))
+    figure = Figure(figsize=(3.6 * columns, 6.4), layout="constrained", dpi=150)
+    grid = figure.subplots(2, columns, squeeze=False)
+    for axes, name in zip(grid[0], above, strict=False):
+        _curves(axes, arms[name], "learning_rate")
+        axes.set_title(name if name != OWN else "mupwd (p = 1/2)", fontsize=10)
+    for axes, name in zip(grid[1], RULES, strict=False):
+        _curves(axes, arms[name], "weight_decay")
+        axes.set_title(f"decay of a matrix ∝ m^p, {name}", fontsize=10)
+    for row in grid:
+        row[0].set_ylabel("held-out loss, nats per token")
+    grid[0][0].legend(fontsize=8, frameon=False, title="width", title_fontsize=8)
+    return _write(figure, file)
+
+
+def _decays(axes: Axes, own: Arm, rows: Sequence[Row]) -> None:
+    base = min(own.transferred)
+    widths = sorted(own.transferred)
+    octaves = np.array([math.log2(width / base) for width in widths])
+    for name, power in RULES.items():
+        axes.plot(octaves, power * octaves, color="0.6", linestyle=_LINES[name], linewidth=1.2)
+        axes.annotate(
+            name, (octaves[-1], power * octaves[-1]), fontsize=8, color="0.35", ha="right", va="bottom"
+        )
+    found = [matching_power(rows, kind, own.tuned, base)[1] for kind in kinds(rows, "sigma_1")]
+    for rank, matched in enumerate(found):
+        at = [math.log2(width / base) for width in matched]
+        label = "keeps σ_top, one line per kind of layer" if not rank else None
+        axes.plot(
+            at, np.log2(list(matched.values())), color=COLOURS[2], linewidth=0.9, alpha=0.7, label=label
+        )
+    optima = _joint(own)
+    if optima:
+        start = optima[base].log2
+        # Under p = 1/2 a decay of the base's label is sqrt(m) times as large at the matrix.
+        y = [optimum.log2 - start + math.log2(width / base) / 2 for width, optimum in optima.items()]
+        x = [math.log2(width / base) for width in optima]
+        bars = np.array([_bar(optimum) for optimum in optima.values()]).T
+        axes.errorbar(
+            x,
+            y,
+            yerr=bars,
+            color=COLOURS[4],
+            marker="o",
+            linewidth=1.6,
+            capsize=3,
+            label="gives the lowest loss",
+        )
+    axes.set_xticks(octaves, [f"{width}" for width in widths])
+    axes.set_xlabel("width")
+    _plain(axes)
+
+
+def _joint(arm: Arm) -> dict[int, Optimum]:
+    widths = arm.score.widths if arm.score else {}
+    return {width: one.joint.weight_decay for width, one in widths.items() if one.joint is not None}
+
+
+def _bar(optimum: Optimum) -> tuple[float, float]:
+    low, high = optimum.interval or (optimum.log2, optimum.log2)
+    return max(optimum.log2 - low, 0.0), max(high - optimum.log2, 0.0)
+
+
+def _curves(axes: Axes, arm: Arm, what: str) -> None:
+    assert arm.score is not None
+    for rank, (_, one) in enumerate(arm.score.widths.items()):
+        curve = getattr(one, what)
+        finite = {value: loss for value, loss in curve.means.items() if math.isfinite(loss)}
+        width = list(arm.score.widths)[rank]
+        axes.plot(np.log2(list(finite)), list(finite.values()), label=str(width), **width_style(rank))
+        low = min(finite, key=finite.__getitem__)
+        axes.plot(math.log2(low), finite[low], marker="*", markersize=11, color=COLOURS[rank % len(COLOURS)])
+    tuned = arm.tuned[0 if what == "learning_rate" else 1]
+    axes.axvline(math.log2(tuned), color="0.5", linestyle="--", linewidth=0.9)
+    axes.set_xlabel(f"log2 of the base's {what.replace('_', ' ')}")
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _write(figure: Figure, file: Path) -> Path:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    write_atomically(file, content.getvalue())
+    return file

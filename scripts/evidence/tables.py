@@ -1,0 +1,228 @@
+"""The tables of docs/evidence.md, as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from arms import OWN, Arm
+from results import Row
+from rules_study import RULES
+from spectra import (
+    kinds,
+    matching_power,
+    mismatch,
+    power_law,
+    shape_distance,
+    transferred_rows,
+    width_slopes,
+)
+
+from mupwd.diagnostics.powers import Exponent
+from mupwd.transfer import RecipeScore
+from mupwd.transfer.drift import Drift
+from mupwd.transfer.observations import Estimate
+
+NAMES = {
+    "sp": "sp",
+    "sp_embedding": "sp, muP's embedding rate",
+    "fitted(0.25)": "p = -1/2 (planted mistake)",
+}
+
+
+def name_of(arm: str) -> str:
+    """Returns what the page calls an arm."""
+    return NAMES.get(arm, "fitted, a power per kind of layer" if arm.startswith("fitted({") else arm)
+
+
+def transfer_table(arms: Mapping[str, Arm]) -> str:
+    """Returns drift, regret and loss of every arm."""
+    target = max(arm.target for arm in arms.values())
+    rows = [
+        [
+            name_of(arm.name),
+            f"2^{math.log2(arm.tuned[0]):g}, 2^{math.log2(arm.tuned[1]):g}",
+            drift_words(arm.score and arm.score.learning_rate_drift),
+            drift_words(_decay_drift(arms, arm)),
+            estimate(arm.regrets.get(target)),
+            f"{arm.loss:.3f}",
+        ]
+        for arm in arms.values()
+    ]
+    head = [
+        "rule",
+        "tuned at the base: lr, wd",
+        "best lr, octaves per doubling",
+        "best wd, octaves per doubling",
+        f"regret at {target}",
+        f"loss at {target}",
+    ]
+    return table(head, rows)
+
+
+def regret_table(arms: Mapping[str, Arm]) -> str:
+    """Returns the regret of every arm at every width."""
+    widths = sorted({width for arm in arms.values() for width in arm.regrets})
+    rows = [
+        [name_of(arm.name), *(estimate(arm.regrets.get(width)) for width in widths[1:])]
+        for arm in arms.values()
+    ]
+    return table(["regret", *(f"width {width}" for width in widths[1:])], rows)
+
+
+def law_table(arms: Mapping[str, Arm]) -> str:
+    """Returns how well optima follow a power of the width, and what a wrong learning rate costs."""
+    rows = []
+    for arm in arms.values():
+        if arm.score is None:
+            continue
+        score: RecipeScore = arm.score
+        lr, wd = score.learning_rate_law, score.weight_decay_law
+        widths = sorted(score.widths)
+        ends = [score.widths[width].sensitivity for width in (widths[0], widths[-1])]
+        rows.append(
+            [
+                name_of(arm.name),
+                estimate(lr.fit_error if lr else None, 2),
+                estimate(wd.fit_error if wd else None, 2),
+                estimate(lr.robustness if lr else None, 2),
+                " → ".join(estimate(one) for one in ends),
+                estimate(score.asymptotic_regret),
+                estimate(score.asymptotic_penalty),
+            ]
+        )
+    head = ["rule", "fit error of lr", "of wd", "robustness of lr", "sensitivity, narrowest → widest"]
+    return table([*head, "asymptotic regret", "asymptotic penalty"], rows)
+
+
+def slope_table(rows: Sequence[Row], arms: Mapping[str, Arm], base: int, decays: tuple[float, ...]) -> str:
+    """Returns the power of the width that singular values and gains follow at each arm's transferred pair."""
+    found = {arm.name: transferred_rows(rows, arm, base, decays) for arm in arms.values()}
+    found = {name: some for name, some in found.items() if len({row.observation.width for row in some}) > 2}
+    lines = []
+    for quantity in ("sigma_1", "gain"):
+        slopes = {name: width_slopes(some, quantity) for name, some in found.items()}
+        for kind in kinds(rows, quantity):
+            cells = [exponent(slopes[name].get(kind)) for name in found]
+            lines.append([f"{'σ_top' if quantity == 'sigma_1' else 'gain'} `{short(kind)}`", *cells])
+    moved = [f"{mismatch(some, base):.2f}" for some in found.values()]
+    lines.append(["σ_top moves, octaves (rms)", *moved])
+    return table(["power of the width", *map(name_of, found)], lines)
+
+
+def exponent_table(measured: Mapping[str, Any] | None, rows: Sequence[Row], own: Arm, base: int) -> str:
+    """Returns per kind of layer which power of the width the decay should follow, by three ways of asking."""
+    modules = {one["name"]: one for one in (measured or {}).get("modules", [])}
+    lines = []
+    for kind in kinds(rows, "sigma_1"):
+        power, _ = matching_power(rows, kind, own.tuned, base)
+        law = power_law(rows, kind, base)
+        module = modules.get(kind, {})
+        lines.append(
+            [
+                f"`{short(kind)}`",
+                exponent(_read(module.get("decay"))),
+                exponent(_read(module.get("e"))),
+                exponent(power),
+                *(exponent(law.exponents[name] if law else None) for name in ("lr", "wd", "m")),
+            ]
+        )
+    head = [
+        "kind of layer",
+        "`mupwd check --fit`: decay ∝ m^",
+        "its e",
+        "decay that keeps σ_top in the sweep ∝ m^",
+    ]
+    return table([*head, "σ_top ∝ lr^", "wd^", "m^"], lines)
+
+
+def shape_table(rows: Sequence[Row], own: Arm, base: int, decays: tuple[float, ...]) -> str:
+    """Returns how far normalised spectra of the transferred pair lie apart, between widths and between seeds."""
+    some = transferred_rows(rows, own, base, decays)
+    lines = []
+    for kind in kinds(rows, "sigma_1"):
+        between, within = shape_distance(some, kind)
+        lines.append([f"`{short(kind)}`", f"{between:.2f}", f"{within:.2f}"])
+    return table(["kind of layer", "between widths", "between seeds"], lines)
+
+
+def elapsed_table(rows: Sequence[Row], arms: Mapping[str, Arm], base: int) -> str:
+    """Returns how many decay timescales a matrix of each width lived through at the transferred pair."""
+    own = arms[OWN]
+    at_base = float(
+        np.mean(
+            [
+                row.decay_elapsed
+                for row in rows
+                if row.sweep == "rules" and (row.observation.width, row.observation.pair) == (base, own.tuned)
+            ]
+        )
+    )
+    steps = {row.observation.width: row.steps for row in rows}
+    lines = []
+    for name, power in RULES.items():
+        cells = [
+            f"{at_base * steps[width] / steps[base] * (width / base) ** (power - 1):.2f}"
+            for width in sorted(own.transferred)
+        ]
+        lines.append([name, *cells])
+    return table(["decay timescales", *(f"width {width}" for width in sorted(own.transferred))], lines)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def estimate(found: Estimate | None, digits: int = 3) -> str:
+    """Returns a number with its interval."""
+    if found is None:
+        return "–"
+    if math.isinf(found.value):
+        return "diverges"
+    if found.interval is None:
+        return f"{found.value:.{digits}f}"
+    low, high = found.interval
+    return f"{found.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def exponent(found: Exponent | None) -> str:
+    """Returns a power with its interval."""
+    if found is None:
+        return "–"
+    if found.interval is None:
+        return f"{found.value:+.2f}"
+    return f"{found.value:+.2f} [{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]"
+
+
+def drift_words(found: Drift | None) -> str:
+    """Returns a drift with its interval and verdict."""
+    if found is None or math.isnan(found.slope):
+        return "–" if found is None else "at an edge"
+    interval = "" if found.interval is None else f" [{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]"
+    return f"{found.slope:+.2f}{interval} {found.verdict}"
+
+
+def short(kind: str) -> str:
+    """Returns a kind of layer without what all have in common."""
+    return kind.removeprefix("layers/*/").removesuffix("/kernel")
+
+
+def _decay_drift(arms: Mapping[str, Arm], arm: Arm) -> Drift | None:
+    """The joint optimum's where there is one: the best decay depends on the learning rate."""
+    if arm.score is None:
+        return None
+    joint = arm.score.joint_weight_decay_drift
+    return joint if joint is not None and not math.isnan(joint.slope) else arm.score.weight_decay_drift
+
+
+def _read(found: Mapping[str, Any] | None) -> Exponent | None:
+    if not found:
+        return None
+    interval = found["interval"]
+    return Exponent(
+        float(found["value"]), None if interval is None else (float(interval[0]), float(interval[1]))
+    )
