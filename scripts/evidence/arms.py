@@ -62,9 +62,9 @@ def arms(rows: Sequence[Row], horizon: str) -> dict[str, Arm]:
       horizon: "fixed" or "growing".
     """
     rules = [row.observation for row in rows if (row.horizon, row.sweep) == (horizon, "rules")]
-    common = [one for one in rules if one.recipe == BASE_RULE]
+    decays = common_decays(rows, horizon)
+    common = [one for one in rules if one.recipe == BASE_RULE and one.weight_decay in decays]
     base = min(one.width for one in common)
-    decays = tuple(sorted({one.weight_decay for one in common if one.width == base}))
     found = {name: _rule(name, common, base, decays) for name in RULES}
     for recipe in dict.fromkeys(one.recipe for one in rules if one.recipe != BASE_RULE):
         found[recipe] = _single(recipe, rules, common, found[OWN].tuned, base)
@@ -73,6 +73,21 @@ def arms(rows: Sequence[Row], horizon: str) -> dict[str, Arm]:
         if some := [one for one in controls if one.recipe == recipe]:
             found[recipe] = _arm(recipe, some, scorecard(some, initial_loss=math.log(256))[recipe])
     return found
+
+
+def common_decays(rows: Sequence[Row], horizon: str) -> tuple[float, ...]:
+    """Returns the decays of the grid that all powers share, ascending: those that ran at every width.
+
+    Args:
+      rows: all trials.
+      horizon: "fixed" or "growing".
+    """
+    ran: dict[int, set[float]] = {}
+    for row in rows:
+        one = row.observation
+        if (row.horizon, row.sweep, one.recipe) == (horizon, "rules", BASE_RULE):
+            ran.setdefault(one.width, set()).add(one.weight_decay)
+    return tuple(sorted(set.intersection(*ran.values())))
 
 
 def preferred_power(arm: Arm) -> Estimate | None:

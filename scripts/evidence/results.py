@@ -103,8 +103,8 @@ def _kept(result: Result) -> dict[str, float]:
     wanted = ("sigma_1", "sigma_2", "sigma_3", "sigma_4", "stable_rank", "fro")
     found: dict[str, float] = {}
     for name, value in result.metrics.items():
-        kind, *_, last = name.split("/")
-        stem = last.removesuffix(_LATE)
+        kind, _, path = name.partition("/")
+        stem = path.rpartition("/")[2].removesuffix(_LATE)
         if (kind == "gain" or (kind == "spectral" and stem in wanted)) and not isinstance(value, str):
             key = name.removesuffix(_LATE)
             if name != key or key + _LATE not in result.metrics:

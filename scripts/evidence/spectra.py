@@ -20,6 +20,7 @@ from mupwd.plan.layers import starred
 from mupwd.transfer.observations import Pair
 
 _TOP = ("sigma_2", "sigma_3", "sigma_4")
+_WINDOW = 2.0  # octaves
 _FORGOTTEN = 1.5
 """Decay timescales after which a matrix counts as settled: what is left of its start is exp(-3) of sigma squared."""
 
@@ -113,12 +114,13 @@ def _slope(found: Sequence[Quantity]) -> Exponent:
     return fit.exponents["width"]
 
 
-def power_law(rows: Iterable[Row], kind: str, base: int) -> PowerFit | None:
+def power_law(rows: Iterable[Row], kind: str, tuned: Pair, base: int) -> PowerFit | None:
     """Fits `sigma_1 ∝ lr^a wd^b m^e` to the trials of the common grid that have forgotten their start.
 
     Args:
       rows: of the common grid.
       kind: of layer.
+      tuned: the transferred pair; trials count up to two octaves from it, as in the fits of optima.
       base: width.
 
     Returns:
@@ -128,6 +130,7 @@ def power_law(rows: Iterable[Row], kind: str, base: int) -> PowerFit | None:
         row
         for row in rows
         if row.observation.recipe == BASE_RULE
+        and all(abs(math.log2(a / b)) <= _WINDOW for a, b in zip(row.observation.pair, tuned, strict=True))
         and row.decay_elapsed * (row.observation.width / base) ** -0.5 >= _FORGOTTEN
     ]
     found = values(settled, kind, "sigma_1")

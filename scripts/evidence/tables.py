@@ -118,7 +118,7 @@ def exponent_table(measured: Mapping[str, Any] | None, rows: Sequence[Row], own:
     lines = []
     for kind in kinds(rows, "sigma_1"):
         power, _ = matching_power(rows, kind, own.tuned, base)
-        law = power_law(rows, kind, base)
+        law = power_law(rows, kind, own.tuned, base)
         module = modules.get(kind, {})
         lines.append(
             [
