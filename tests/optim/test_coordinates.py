@@ -1,4 +1,10 @@
-"""The coordinate check of wrapped optimizers, one of each kind: it passes with the rule, and not without."""
+"""The coordinate check of wrapped optimizers, one of each kind: it passes with the rule, and not without.
+
+`scripts/optimizers_coordinates.py` checks every one that `mupwd.wrap` knows; some of those are marked slow here.
+"""
+
+import importlib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -58,3 +64,22 @@ def test_without_the_rule_it_does():
     with jax.numpy_dtype_promotion("standard"):
         found = check(lambda plan: optax.contrib.muon(1e-2, consistent_rms=0.2))
     assert "hidden" in found.failed, str(found)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """The command that checks them all, as it is run: with JAX's own settings of promotion."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield importlib.import_module("optimizers_coordinates")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["rmsprop", "adagrad", "schedule_free_sgd", "rprop", "lars", "adafactor", "novograd", "madgrad"]
+)
+def test_the_command_tells_a_rule_from_none(script, name):
+    rate = script.rate_of(name)
+    found = script.check(name, rate, wrapped=True)
+    assert found.verdict == "pass", str(found)
+    assert script.check(name, rate, wrapped=False).failed
