@@ -13,8 +13,7 @@ The settings are the same for all optimizers, and follow from the theory that is
 - The loss is linear in the outputs, so that its gradient there is the same at every width. Under a square error the
   model's own first outputs are a part of it, and these fall with width.
 - The batch, of 4, is small against the least width. A step that is no linear function of the gradient (a sign, say)
-  is correlated with each input by about 1/sqrt(batch) only, and the rest adds up as noise: to a part of the change
-  that falls with width, and is small where the width is well above the batch.
+  adds noise to the change, a part that falls with width; the smaller the batch, the smaller it is.
 - Two steps, since some optimizers only look at the first gradient.
 - All arguments but the learning rate are optax's own defaults, eps too. The rate is the one, of powers of 2, at which
   the features of the base move by about a 32nd of their size.
