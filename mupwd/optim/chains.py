@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+import jax
 import optax
 
 from mupwd.optim.adamw import scale_by_plan_adam
+from mupwd.optim.checks import find, map_updates, times
 from mupwd.optim.gradients import divide_by, scale_by_plan_gradient
 from mupwd.optim.groups import grouped, scaled
 from mupwd.optim.scaling import add_decayed_weights_by, add_plan_decayed_weights, scale_by_plan_learning_rate
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 Arguments = Mapping[str, Any]
 Links = list[optax.GradientTransformation]
-Kind = Literal["normalised", "linear", "sign", "relative", "norm", "power", "orthogonal"]
+Kind = Literal["normalised", "linear", "sign"]
 
 
 def units(kind: Kind, plan: Plan) -> Links:
@@ -100,43 +102,53 @@ def lamb(plan: Plan, a: Arguments) -> Links:
     """lamb."""
     names = ("b1", "b2", "eps", "eps_root")
     return [
-        *units("relative", plan),
+        *units("normalised", plan),
         optax.scale_by_adam(**{name: a[name] for name in names}),
-        _relative_decay(plan, a, "mask"),
-        optax.scale_by_trust_ratio(),
-        _per_size(plan),
+        add_decayed_weights_by(a["weight_decay"], plan, a["mask"], _relative_decay),
+        _of_the_bases_size(plan, optax.scale_by_trust_ratio()),
         rate(plan, a),
     ]
 
 
 def lars(plan: Plan, a: Arguments) -> Links:
     """lars: the decay is part of the gradient, as optax has it."""
-    trust = optax.chain(
-        optax.scale_by_trust_ratio(trust_coefficient=a["trust_coefficient"], eps=a["eps"]), _per_size(plan)
-    )
+    trust = optax.scale_by_trust_ratio(trust_coefficient=a["trust_coefficient"], eps=a["eps"])
     return [
         *units("linear", plan),
-        _relative_decay(plan, a, "weight_decay_mask"),
-        optax.masked(trust, a["trust_ratio_mask"]),
+        add_decayed_weights_by(
+            a["weight_decay"],
+            plan,
+            a["weight_decay_mask"],
+            _relative_decay,
+            inside=a["trust_ratio_mask"],
+            outside=lambda one: one.wd,
+        ),
+        optax.masked(_of_the_bases_size(plan, trust), a["trust_ratio_mask"]),
         rate(plan, a),
         optax.trace(decay=a["momentum"], nesterov=a["nesterov"]),
     ]
 
 
 def fromage(plan: Plan, a: Arguments) -> Links:
-    """fromage: its shrinking of the weights follows from each parameter's own learning rate."""
+    """fromage: its shrinking of the weights follows from each parameter's own learning rate.
 
-    def make(lr: float) -> optax.GradientTransformation:
-        return optax.fromage(scaled(a["learning_rate"], lr), a["min_norm"])
+    Its least norm is one of gradients as well: so that it means the same for both, the gradients go as the weights.
+    """
 
-    return [*units("linear", plan), grouped(plan, lambda one: (one.lr / _size(one),), make)]
+    def make(lr: float, norm: float) -> optax.GradientTransformation:
+        return optax.fromage(scaled(a["learning_rate"], lr), times(a["min_norm"], norm))
+
+    return [
+        divide_by(plan, lambda one: one.gradient_size / _size(one)),
+        grouped(plan, lambda one: (one.lr / _size(one), _size(one) * norm_growth(one)), make),
+    ]
 
 
 def adafactor(plan: Plan, a: Arguments) -> Links:
     """adafactor."""
     rate = 1.0 if a["learning_rate"] is None else a["learning_rate"]
     found = [
-        *units("relative", plan),
+        *units("normalised", plan),
         optax.scale_by_factored_rms(
             a["factored"], a["decay_rate"], a["decay_offset"], a["min_dim_size_to_factor"], a["eps"]
         ),
@@ -145,7 +157,7 @@ def adafactor(plan: Plan, a: Arguments) -> Links:
         found.append(optax.clip_by_block_rms(a["clipping_threshold"]))
     found.append(scale_by_plan_learning_rate(rate, plan, flip_sign=False))
     if a["multiply_by_parameter_scale"]:
-        found += [optax.scale_by_param_block_rms(), _per_size(plan)]
+        found.append(_of_the_bases_size(plan, optax.scale_by_param_block_rms()))
     if a["momentum"] is not None:
         found.append(optax.ema(a["momentum"], debias=False, accumulator_dtype=a["dtype_momentum"]))
     if a["weight_decay_rate"] is not None:
@@ -198,18 +210,27 @@ def _size(one: ParameterPlan) -> float:
     return 1.0 if one.init is None else one.init
 
 
-def _relative_decay(plan: Plan, a: Arguments, mask: str) -> optax.GradientTransformation:
+def _relative_decay(one: ParameterPlan) -> float:
     """Decay in front of a trust ratio: in the steady state the size of the weights goes as lr / wd, not as its root.
 
     So the size that AdamW's steady state has, sqrt(lr / wd), asks for another factor (docs/optimizer.md).
     """
-
-    def factor(one: ParameterPlan) -> float:
-        return math.sqrt(one.lr * one.wd) / _size(one)
-
-    return add_decayed_weights_by(a["weight_decay"], plan, a[mask], factor)
+    return math.sqrt(one.lr * one.wd) / _size(one)
 
 
-def _per_size(plan: Plan) -> optax.GradientTransformation:
-    """Takes out of a step that is a share of the parameter's size what that size does with width."""
-    return divide_by(plan, _size)
+def _of_the_bases_size(plan: Plan, scale: optax.GradientTransformation) -> optax.GradientTransformation:
+    """A scaling by the parameter's size, which sees parameters of the base's size.
+
+    That takes out of the step what the size does with width, and only that: where the size is 0 or at a floor, the
+    scaling does what it does at the base.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return scale.update(updates, state, map_updates(lambda name, w: _divided(plan, name, w), params))
+
+    return optax.GradientTransformation(scale.init, update)
+
+
+def _divided(plan: Plan, name: str, w: jax.Array) -> jax.Array:
+    size = _size(find(plan, name))
+    return w if size == 1 else w / size

@@ -31,23 +31,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Family:
+class Following:
     """How an optimizer follows a plan.
 
     Attributes:
-      kind: of rule.
       links: returns the links of its chain, from the plan and all arguments of its factory.
       betas: whether it scales `1 - beta` where a recipe asks for that.
     """
 
-    kind: Kind
     links: Callable[[Plan, Arguments], Links]
     betas: bool = False
 
 
-def families() -> dict[str, Family]:
-    """Returns the families by the names of the factories in optax and `optax.contrib`."""
-    adam = Family("normalised", chains.adam, betas=True)
+def families() -> dict[str, Following]:
+    """Returns how each follows a plan, by the names of the factories in optax and `optax.contrib`."""
+    adam = Following(chains.adam, betas=True)
     contrib = optax.contrib
     moments = ("b1", "b2", "eps", "eps_root")
     return {
@@ -55,7 +53,7 @@ def families() -> dict[str, Family]:
         "adamw": adam,
         "nadam": adam,
         "nadamw": adam,
-        "optimistic_adam_v2": Family("normalised", chains.optimistic_adam, betas=True),
+        "optimistic_adam_v2": Following(chains.optimistic_adam, betas=True),
         "adamax": _of("normalised", optax.scale_by_adamax, "b1", "b2", "eps"),
         "adamaxw": _of("normalised", optax.scale_by_adamax, "b1", "b2", "eps"),
         "amsgrad": _of(
@@ -75,34 +73,34 @@ def families() -> dict[str, Family]:
             contrib.scale_by_adopt,
             *("b1", "b2", "eps", "mu_dtype", "nesterov", "use_clipping", "clip_value_fn"),
         ),
-        "rmsprop": Family("normalised", chains.rmsprop),
+        "rmsprop": Following(chains.rmsprop),
         "sm3": _of("normalised", optax.scale_by_sm3, b1="momentum"),
-        "schedule_free_adamw": Family("normalised", schedule_free_adamw),
+        "schedule_free_adamw": Following(schedule_free_adamw),
         "radam": _of("linear", optax.scale_by_radam, *moments, "threshold", "nesterov"),
         "yogi": _of("linear", optax.scale_by_yogi, "b1", "b2", "eps"),
         "adagrad": _of("linear", optax.scale_by_rss, "initial_accumulator_value", "eps"),
-        "adadelta": Family("linear", chains.adadelta),
+        "adadelta": Following(chains.adadelta),
         "acprop": _of("linear", contrib.scale_by_acprop, *moments),
-        "sgd": Family("linear", chains.sgd),
+        "sgd": Following(chains.sgd),
         "optimistic_gradient_descent": _of("linear", optax.scale_by_optimistic_gradient, "alpha", "beta"),
-        "schedule_free_sgd": Family("linear", schedule_free_sgd),
+        "schedule_free_sgd": Following(schedule_free_sgd),
         "lion": _of("sign", optax.scale_by_lion, "b1", "b2", "mu_dtype"),
         "sign_sgd": _of("sign", optax.scale_by_sign),
-        "signum": Family("sign", chains.signum),
-        "rprop": Family("sign", chains.rprop),
-        "lamb": Family("relative", chains.lamb),
-        "lars": Family("relative", chains.lars),
-        "fromage": Family("relative", chains.fromage),
-        "adafactor": Family("relative", chains.adafactor),
-        "novograd": Family("norm", chains.novograd),
-        "madgrad": Family("power", chains.madgrad),
-        "muon": Family("orthogonal", lambda plan, a: [muon(plan, a)]),
+        "signum": Following(chains.signum),
+        "rprop": Following(chains.rprop),
+        "lamb": Following(chains.lamb),
+        "lars": Following(chains.lars),
+        "fromage": Following(chains.fromage),
+        "adafactor": Following(chains.adafactor),
+        "novograd": Following(chains.novograd),
+        "madgrad": Following(chains.madgrad),
+        "muon": Following(lambda plan, a: [muon(plan, a)]),
     }
 
 
 def _of(
     kind: Kind, scale: Callable[..., optax.GradientTransformation], *names: str, **renamed: str
-) -> Family:
+) -> Following:
     """A scaling with those arguments of the factory, then decay where the factory has it, and the learning rate."""
 
     def links(plan: Plan, a: Arguments) -> Links:
@@ -114,4 +112,4 @@ def _of(
             chains.rate(plan, a),
         ]
 
-    return Family(kind, links)
+    return Following(links)

@@ -84,8 +84,7 @@ def muon(plan: Plan, a: Mapping[str, Any]) -> optax.GradientTransformationExtraA
     split = optax.partition(
         {
             "muon": optax.chain(
-                divide_by(plan, _gradient_norm),
-                core,
+                _after(divide_by(plan, _gradient_norm), core),
                 _scale_by_shape(plan, dimensions, a["consistent_rms"]),
                 add_decayed_weights_by(
                     a["weight_decay"], plan, a["weight_decay_mask"], lambda one: _decay(plan, one)
@@ -130,6 +129,18 @@ def _check(plan: Plan, a: Mapping[str, Any]) -> None:
             f"mupwd.wrap(muon): ns_coeffs={coefficients!r}; expected {' or '.join(map(repr, _NS_COEFFS))}, or "
             "coefficients"
         )
+
+
+def _after(
+    first: optax.GradientTransformation, core: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """Runs a link without state in front of another, which keeps its state and place in the chain."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, _ = first.update(updates, optax.EmptyState(), params)
+        return core.update(updates, state, params)
+
+    return optax.GradientTransformation(core.init, update)
 
 
 def _is_zero(value: Any) -> bool:

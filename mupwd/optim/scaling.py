@@ -124,16 +124,38 @@ def add_decayed_weights_by(
     plan: Plan,
     mask: Mask | None,
     factor_of: Callable[[ParameterPlan], float],
+    *,
+    inside: Mask | None = None,
+    outside: Callable[[ParameterPlan], float] | None = None,
 ) -> optax.GradientTransformation:
-    """`add_plan_decayed_weights` with another factor for each parameter than the plan's; 0 for no decay."""
+    """`add_plan_decayed_weights` with another factor for each parameter than the plan's.
+
+    Args:
+      weight_decay: the base's decay.
+      plan: of the parameters.
+      mask: as for `add_plan_decayed_weights`.
+      factor_of: what multiplies a parameter's decay; 0 for no decay.
+      inside: a mask, LARS's `trust_ratio_mask`: where it is False, `outside` is taken in the place of `factor_of`.
+      outside: the factor there.
+
+    Returns:
+      A transform with the state of `optax.add_decayed_weights` without a mask.
+
+    Raises:
+      ValueError: as for `add_plan_decayed_weights`.
+      PlanError: (from `init`) the parameters do not fit the plan.
+    """
     check_rate("weight_decay", weight_decay)
-    mask_of = _masker(mask, plan)
+    mask_of = _masker("mask", mask, plan)
+    inside_of = _masker("trust_ratio_mask", inside, plan)
 
     def init(params: Any) -> Any:
         check_tree(plan, params)
         masked = mask_of(params)
+        within = inside_of(params)
         for name in named_leaves(params):
-            _covering(masked, name)
+            _covering("mask", masked, name)
+            _covering("trust_ratio_mask", within, name)
         return optax.add_decayed_weights(weight_decay).init(params)
 
     @promoting_as_optax
@@ -146,10 +168,12 @@ def add_decayed_weights_by(
             return updates, state
         decay, state = _now(weight_decay, state)
         masked = mask_of(params)
+        within = inside_of(params)
 
         def add(name: str, u: jax.Array, w: jax.Array) -> jax.Array:
-            factor = factor_of(find(plan, name))
-            if factor == 0 or not _covering(masked, name):
+            use = factor_of if outside is None or _covering("trust_ratio_mask", within, name) else outside
+            factor = use(find(plan, name))
+            if factor == 0 or not _covering("mask", masked, name):
                 return u
             return u + times(decay, factor) * w
 
@@ -165,35 +189,35 @@ def _now(value: optax.ScalarOrSchedule, state: Any) -> tuple[Any, Any]:
     return value, state
 
 
-def _masker(mask: Mask | None, plan: Plan) -> Callable[[Any], dict[str, bool]]:
+def _masker(argument: str, mask: Mask | None, plan: Plan) -> Callable[[Any], dict[str, bool]]:
     """A function from the parameters to the mask by name."""
     if mask is None:
         return lambda params: {"": True}
     # A tree of booleans can be callable itself, as an equinox module is; optax looks at the leaves as well.
     leaves = jax.tree.leaves(mask)
     if leaves and all(callable(leaf) for leaf in leaves):
-        return lambda params: _mask_by_name(mask(params), plan)
-    by_name = _mask_by_name(mask, plan)
+        return lambda params: _mask_by_name(argument, mask(params), plan)
+    by_name = _mask_by_name(argument, mask, plan)
     return lambda params: by_name
 
 
-def _mask_by_name(mask: Any, plan: Plan) -> dict[str, bool]:
+def _mask_by_name(argument: str, mask: Any, plan: Plan) -> dict[str, bool]:
     by_name = {name: bool(leaf) for name, leaf in named_leaves(mask).items()}
     for name in by_name:
         if name and not any(path == name or path.startswith(name + "/") for path in plan):
             raise ValueError(
-                f"mask: {name!r} is no parameter of the plan, nor a part of the tree that holds any; "
+                f"{argument}: {name!r} is no parameter of the plan, nor a part of the tree that holds any; "
                 f"the plan's parameters begin with {', '.join(map(repr, list(plan)[:3]))}"
             )
     return by_name
 
 
-def _covering(mask: dict[str, bool], name: str) -> bool:
+def _covering(argument: str, mask: dict[str, bool], name: str) -> bool:
     prefix = name
     while prefix not in mask:
         if not prefix:
             raise ValueError(
-                f"mask: nothing in it covers the parameter {name!r}; give each parameter, or a part of the "
+                f"{argument}: nothing in it covers the parameter {name!r}; give each parameter, or a part of the "
                 "tree that holds it, True (decay) or False"
             )
         prefix = prefix.rpartition("/")[0]

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from optax.contrib import MuonDimensionNumbers
+from optax.contrib import MuonDimensionNumbers, _muon
 
 import mupwd
+from mupwd.optim import muon
 
 AXES = {
     "embedding": "lookup out",
@@ -94,11 +95,11 @@ def test_a_step_has_the_bases_norm_and_decay(family, recipe, consistent_rms):
 def test_what_is_not_inside_has_adams_rule(family):
     params, gradients = tree(32, 0), [tree(32, 1), tree(32, 2)]
     plan = family.plan(params)
-    muon = trained(mupwd.wrap(optax.contrib.muon, plan)(**ARGUMENTS, eps=1e-2), params, gradients)
+    whole = trained(mupwd.wrap(optax.contrib.muon, plan)(**ARGUMENTS, eps=1e-2), params, gradients)
     adam = trained(mupwd.adamw(1e-2, plan, eps=1e-2, weight_decay=0.2, nesterov=True), params, gradients)
     for name in ("embedding", "gain", "readout"):
-        np.testing.assert_allclose(muon[name], adam[name], rtol=1e-6, err_msg=name)
-    assert np.max(np.abs(muon["router"] - adam["router"])) > 1e-3
+        np.testing.assert_allclose(whole[name], adam[name], rtol=1e-6, err_msg=name)
+    assert np.max(np.abs(whole["router"] - adam["router"])) > 1e-3
 
 
 def test_eps_is_compared_with_the_bases_norm(family):
@@ -113,6 +114,19 @@ def test_eps_is_compared_with_the_bases_norm(family):
         moved = trained(mupwd.wrap(optax.contrib.muon, family.plan(zero))(**given), zero, [rank_one])
         sizes[d] = [rms_norm(moved["up"][0]), rms_norm(moved["router"])]
     np.testing.assert_allclose(sizes[8], sizes[64], rtol=1e-5)
+
+
+def test_the_state_is_optaxs_own(family):
+    params = tree(8, 0)
+    ours = mupwd.wrap(optax.contrib.muon, family.plan(params))(**ARGUMENTS)
+    theirs = optax.contrib.muon(**ARGUMENTS, muon_weight_dimension_numbers=ALL_NUMBERS)
+    assert jax.tree.structure(ours.init(params)) == jax.tree.structure(theirs.init(params))
+
+
+def test_named_coefficients_are_optaxs():
+    """optax has them in a private table; a version that changes or extends it fails here."""
+    theirs = {name: np.asarray(preset).tolist() for name, preset in _muon._NS_COEFFS_PRESET_DICT.items()}
+    assert {name: np.asarray(preset).tolist() for name, preset in muon._NS_COEFFS.items()} == theirs
 
 
 def test_sp_leaves_muon_as_it_is(family):

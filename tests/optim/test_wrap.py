@@ -38,6 +38,13 @@ VARIANTS = [
 ]
 IDS = [f"{name}-{index}" for index, (name, _) in enumerate(VARIANTS)]
 LEARNING_RATE = 1e-2
+# The optimizers that are given gradients in the base's units, none of it, and those whose step is a share of a size.
+LINEAR = {
+    "radam", "yogi", "adagrad", "adadelta", "acprop", "sgd", "optimistic_gradient_descent", "schedule_free_sgd",
+    "lars", "fromage", "madgrad",
+}  # fmt: skip
+SIGN = {"lion", "sign_sgd", "signum", "rprop"}
+RELATIVE = {"lamb", "lars", "fromage", "adafactor"}
 
 
 def shapes(d):
@@ -78,13 +85,11 @@ def trained(transform, params, gradients):
 
 def of_one_parameter(name, arguments, one, w, gradients):
     """optax's own optimizer on one parameter with that parameter's numbers."""
-    kind = families()[name].kind
     given = {"learning_rate": LEARNING_RATE, **arguments}
-    linear = kind in ("linear", "power") or name in ("lars", "fromage")
-    norm = (np.prod(one.shape) / np.prod(one.base_shape)) ** 0.5 if kind == "norm" else 1.0
-    unit = (one.gradient_size if linear else 1.0 if kind == "sign" else one.eps) * norm
+    norm = (np.prod(one.shape) / np.prod(one.base_shape)) ** 0.5 if name == "novograd" else 1.0
+    unit = (one.gradient_size if name in LINEAR else 1.0 if name in SIGN else one.eps) * norm
     # What is a share of the parameter's size has the size taken out.
-    relative = kind == "relative" and given.get("multiply_by_parameter_scale", True)
+    relative = name in RELATIVE and given.get("multiply_by_parameter_scale", True)
     rate = one.lr / (one.init if relative else 1.0) * norm
     if name == "madgrad":
         rate, given["eps"] = rate**1.5, 1e-6 * rate**0.5
@@ -174,6 +179,32 @@ def test_sgd_has_the_numbers_of_mup():
         assert plan[path].wd * plan[path].gradient_size == decay
 
 
+@pytest.mark.parametrize("name", ["schedule_free_sgd", "schedule_free_adamw"])
+def test_schedule_frees_parameters_for_evaluation(family, name):
+    """optax's own function reads the state."""
+    params = tree(8, 0)
+    given = {"learning_rate": LEARNING_RATE, "warmup_steps": 2}
+    found = []
+    for tx in (mupwd.wrap(factory(name), family.plan(params))(**given), factory(name)(**given)):
+        state = tx.init(params)
+        with jax.numpy_dtype_promotion("standard"):
+            _, state = tx.update(tree(8, 1), state, params)
+            found.append(optax.contrib.schedule_free_eval_params(state, params))
+    jax.tree.map(np.testing.assert_array_equal, *found)
+
+
+def test_a_partial_of_a_factory(family):
+    plan = family.plan(zeros(32))
+    params, gradients = tree(32, 0), [tree(32, 1), tree(32, 2)]
+    make = mupwd.wrap(functools.partial(optax.sgd, 0.3, momentum=0.9), plan)
+    for partial, whole in (
+        (make(), {"momentum": 0.9}),
+        (make(momentum=0.5, nesterov=True), {"momentum": 0.5, "nesterov": True}),
+    ):
+        wanted = trained(mupwd.wrap(optax.sgd, plan)(0.3, **whole), params, gradients)
+        jax.tree.map(np.testing.assert_array_equal, trained(partial, params, gradients), wanted)
+
+
 def test_it_can_be_injected_and_knows_its_signature(family):
     plan = family.plan(zeros(32))
     make = mupwd.wrap(optax.lion, plan)
@@ -236,6 +267,8 @@ def test_what_is_not_known_is_refused_with_what_to_do(family):
     plan = family.plan(zeros(32))
     with pytest.raises(ValueError, match=r"wrap\(prodigy\): it estimates one step size from all parameters"):
         mupwd.wrap(optax.contrib.prodigy, plan)
+    with pytest.raises(ValueError, match=r"wrap\(prodigy\): it estimates one step size from all parameters"):
+        mupwd.wrap(functools.partial(optax.contrib.prodigy, 0.1), plan)
     with pytest.raises(
         ValueError,
         match=r"wrap\(mine\): its rule is not known here. Known are .*lion.*scale_by_plan_gradient",
@@ -247,3 +280,20 @@ def test_what_is_not_known_is_refused_with_what_to_do(family):
     assert mupwd.wrap(optax.nadamw, batch)(1e-3)
     with pytest.raises(TypeError, match="unexpected keyword argument 'lr'"):
         mupwd.wrap(optax.sgd, plan)(0.1, lr=0.1)
+
+
+def test_what_is_no_factory_is_told_what_to_give(family):
+    plan = family.plan(zeros(32))
+    wanted = re.escape("give the function itself, as in mupwd.wrap(optax.sgd, plan)(0.1)")
+    for given, is_what in ((optax.sgd(0.1), "a finished optimizer"), ("sgd", "'sgd'"), (None, "None")):
+        with pytest.raises(TypeError, match=f"mupwd.wrap was given {is_what}.*{wanted}"):
+            mupwd.wrap(given, plan)
+
+
+@pytest.mark.parametrize("name", [*FACTORIES, "muon"])
+def test_rates_that_cannot_be_meant_are_refused(family, name):
+    make = mupwd.wrap(factory(name), family.plan(zeros(32)))
+    rates = {"learning_rate", "weight_decay", "weight_decay_rate", "adam_learning_rate", "adam_weight_decay"}
+    for rate in rates & set(inspect.signature(make).parameters):
+        with pytest.raises(ValueError, match=f"{rate} must be a finite number, 0 or more; got -0.1"):
+            make(**{"learning_rate": LEARNING_RATE} | {rate: -0.1})
