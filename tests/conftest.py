@@ -1,5 +1,6 @@
 """Strict JAX for every test, on eight virtual CPU devices so that sharding is exercised."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -29,6 +30,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_collection_finish():
+    # Modules and tests stay until the end, and tracing makes many objects that die at once: full collections would
+    # walk the former again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def pytest_unconfigure():
