@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from mupwd.plan.resolve import growth
 from mupwd.tracing.decide import deciding, inside_branch
-from mupwd.tracing.folding import Folded, fold
-from mupwd.tracing.roles import RESIDUAL, Logits, Parameter
+from mupwd.tracing.folding import Folded, fold, proportional
+from mupwd.tracing.roles import RESIDUAL, Logits, Parameter, readout
 from mupwd.tracing.trace import Program
-from mupwd.tracing.values import Location, Record
+from mupwd.tracing.values import Location, Record, Use
 
 
 def with_folds(
@@ -43,6 +44,15 @@ def with_folds(
         for number in folded.parameters:
             path = base.names[number]
             found[path] = replace(found[path], folds=(*found[path].folds, what))
+
+    for number, (path, parameter) in enumerate(parameters.items()):
+        if parameter.role != "output":
+            continue
+        uses = [use for _, use in _decided(number, record)]
+        operands = {(use.location, slot) for use in uses for slot in use.operands}
+        if not proportional(base, number, operands):
+            found[path] = replace(found[path], altered=", ".join(dict.fromkeys(use.source for use in uses)))
+            note(fold(base, results={use.location for use in uses}, last=last), readout(path))
 
     ends, inside = _branches(record)
     if ends:
@@ -86,8 +96,13 @@ def _branches(record: Record) -> tuple[set[tuple[Location, int]], list[int]]:
 
 def _held(number: int, record: Record) -> bool:
     """Whether a parameter is used, and only inside residual branches."""
-    uses = deciding([(key, use) for key, use in record.uses.items() if use.param == number], record)
+    uses = _decided(number, record)
     return bool(uses) and all(inside_branch(use, record) for _, use in uses)
+
+
+def _decided(number: int, record: Record) -> Sequence[tuple[Any, Use]]:
+    """The uses of a parameter that say what its role is."""
+    return deciding([(key, use) for key, use in record.uses.items() if use.param == number], record)
 
 
 def _order(location: Location) -> tuple[int, ...]:

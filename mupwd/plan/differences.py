@@ -17,7 +17,9 @@ _MOST_SHOWN = 10
 _RATIOS = ("depth_ratio", "batch_ratio", "token_ratio", "sequence_ratio", "beta_ratio", "residual_scale")
 # What a parameter is; where that differs, its multipliers do in consequence.
 _FACTS = tuple(
-    f.name for f in dataclasses.fields(Parameter) if f.name not in ("path", "uses", "folds", "unfoldable")
+    f.name
+    for f in dataclasses.fields(Parameter)
+    if f.name not in ("path", "uses", "folds", "unfoldable", "altered")
 )
 _MULTIPLIERS = tuple(
     f.name for f in dataclasses.fields(ParameterPlan) if f.name not in ("parameter", "shape")

@@ -10,7 +10,7 @@ from mupwd.paths import map_named, named_leaves
 from mupwd.plan.errors import PlanError
 from mupwd.plan.parameter import ParameterPlan
 from mupwd.plan.plan import Plan
-from mupwd.tracing.roles import RESIDUAL, Logits
+from mupwd.tracing.roles import RESIDUAL, Logits, readout
 
 _KEEP = "or export the model with its factors in: mupwd.apply_forward(fn, plan)"
 
@@ -43,7 +43,8 @@ def weight_factors(plan: Plan) -> dict[str, float]:
                 f"{factor:g}: one array cannot hold both. Export a model whose readout is a parameter of its own, "
                 f"{factor:g} times this one, {_KEEP}"
             )
-        factors[path] = factor
+        for target in _takers(plan, path, factor):
+            factors[target] = factors.get(target, 1.0) * factor
     for logits in plan.logits:
         for p in _queries(plan, logits):
             ratio = p.m_out ** ((plan.rules.logits or 0.0) - logits.exponent)
@@ -52,6 +53,20 @@ def weight_factors(plan: Plan) -> dict[str, float]:
         for p in _ends(plan):
             factors[p.path] = factors.get(p.path, 1.0) * plan.residual_scale
     return {path: factor for path, factor in factors.items() if factor != 1.0}
+
+
+def _takers(plan: Plan, path: str, factor: float) -> list[str]:
+    """The readout itself; where it is normalised or rounded before its use, what is multiplied after that."""
+    altered = plan[path].parameter.altered
+    if not altered:
+        return [path]
+    found = [p.path for p in plan.values() if readout(path) in p.parameter.folds]
+    if not found:
+        raise PlanError(
+            f"{path} is normalised or rounded before it is used at {altered}, and nothing after that takes its factor "
+            f"{factor:g}: multiply the logits by it in the model, {_KEEP}"
+        )
+    return found
 
 
 def _queries(plan: Plan, logits: Logits) -> list[ParameterPlan]:

@@ -12,6 +12,10 @@ from mupwd.plan.layers import containers, indices
 from mupwd.tracing.roles import Parameter
 
 _REBUILD = "make base and target from one build function"
+# In what layers must agree for a new one to follow them.
+_ALIKE = tuple(
+    f.name for f in dataclasses.fields(Parameter) if f.name not in ("path", "dtype", "uses", "unfoldable")
+)
 
 
 def match(
@@ -105,7 +109,7 @@ def _followed(
 def _the_one_rule(path: str, like: list[Parameter]) -> Parameter:
     first = like[0]
     for other in like[1:]:
-        for field in ("role", "shape", "axes", "growing", "scale_exponent", "residual"):
+        for field in _ALIKE:
             mine, its = getattr(first, field), getattr(other, field)
             if mine != its:
                 raise PlanError(
@@ -113,7 +117,8 @@ def _the_one_rule(path: str, like: list[Parameter]) -> Parameter:
                     f"{field} is {mine} in {first.path} and {its} in {other.path}; use a base whose layers "
                     "repeat as the target's do"
                 )
-    return first
+    # Of layers that are all alike one is enough to keep a factor out.
+    return dataclasses.replace(first, unfoldable=next((one.unfoldable for one in like if one.unfoldable), ""))
 
 
 def _check_shape(

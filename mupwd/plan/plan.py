@@ -96,6 +96,9 @@ class Plan(Mapping[str, ParameterPlan]):
     def notices(self) -> tuple[str, ...]:
         """In what else than width the target differs from the base, where the recipe has no rule for it.
 
+        Returns:
+          A sentence per axis: depth, batch size, training tokens, sequence length.
+
         Example:
           >>> import numpy as np, mupwd
           >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
@@ -180,6 +183,9 @@ class Plan(Mapping[str, ParameterPlan]):
 
         Args:
           params: the whole tree, as `fold` returned it.
+
+        Returns:
+          A tree of the same structure and dtypes.
 
         Raises:
           PlanError: as `fold`.
@@ -301,6 +307,9 @@ class Plan(Mapping[str, ParameterPlan]):
         Args:
           file: where from.
 
+        Returns:
+          A plan that is equal to the saved one.
+
         Raises:
           PlanError: the file is damaged, of a newer version, or its shapes do not match its hash.
           FileNotFoundError: there is no such file.
@@ -322,6 +331,9 @@ class Plan(Mapping[str, ParameterPlan]):
     def to_json(self) -> dict[str, Any]:
         """Returns what `save` writes, for a checkpoint that stores JSON (Orbax's `JsonSave`).
 
+        Returns:
+          A dict of strings, numbers, lists and dicts.
+
         Example:
           >>> import numpy as np, mupwd
           >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
@@ -339,6 +351,9 @@ class Plan(Mapping[str, ParameterPlan]):
 
         Args:
           content: as `to_json` gave it, or as it came back from JSON.
+
+        Returns:
+          A plan that is equal to the one it was made of.
 
         Raises:
           PlanError: it is damaged, of a newer version, or its shapes do not match its hash.

@@ -57,9 +57,9 @@ def make_plan(
       `plan.notices`.
 
     Raises:
-      PlanError: shapes that do not fit the family, a ratio that isn't positive and finite, a tied parameter
-        or logits over a growing head_dim in folded form, decay patterns that do not match exactly one each,
-        or a depth recipe for a deeper model in which no residual branch is known.
+      PlanError: shapes that do not fit the family, a ratio that isn't positive and finite, a tied parameter, a
+        readout that is normalised or rounded, or logits over a growing head_dim in folded form, decay patterns that do
+        not match exactly one each, or a depth recipe for a deeper model in which no residual branch is known.
       ValueError: a recipe that doesn't exist.
 
     Example:
@@ -129,6 +129,8 @@ def _parameter_plan(
     rule = recipe.rule(parameter.role, parameter.path)
     if form == "folded" and parameter.role == "tied" and rule.forward != recipes.ONE:
         raise PlanError(_tied_in_folded_form(parameter.path))
+    if form == "folded" and parameter.altered and rule.forward != recipes.ONE:
+        raise PlanError(_altered_in_folded_form(parameter))
     m_in, m_out = growth(parameter, shape)
     ratios = {"m_in": m_in, "m_out": m_out, "depth": depth_ratio if parameter.residual else 1.0, **run}
     forward, gradient = _forward_and_gradient(rule, parameter, rule.forward.value(**ratios), ratios)
@@ -219,6 +221,15 @@ def _logits_in_folded_form(found: Logits, rules: Recipe) -> str:
         "equals 1 / sqrt(head_dim) at the base; (3) plan with form='forward' and call mupwd.apply_forward(fn, plan) in "
         "the place of fn. Where it is no logits, as the mixture of experts whose number grows, with weights that sum "
         "to 1, it wants no scale: plan with dataclasses.replace(mupwd.recipes.get(recipe), logits=None)."
+    )
+
+
+def _altered_in_folded_form(parameter: Parameter) -> str:
+    return (
+        f"{parameter.path} is a readout that the program normalises or rounds before it is used at "
+        f"{parameter.altered}, so that the logits are not proportional to it: the folded form, which scales the "
+        "parameter itself, is impossible. Plan with form='forward' and call mupwd.apply_forward(fn, plan) in the place "
+        f"of fn, or multiply the logits by plan.forward.get({parameter.path!r}, 1.0) in the model."
     )
 
 

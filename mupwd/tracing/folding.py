@@ -8,6 +8,7 @@ whose parameters are scaled by it gives the results of the model with the factor
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -69,6 +70,24 @@ def fold(
     return _solved(equations.found, last)
 
 
+def proportional(traced: Program, parameter: int, operands: Set[tuple[Location, int]]) -> bool:
+    """Whether values are proportional to a parameter where it is used: neither normalised nor rounded before.
+
+    Args:
+      traced: the program.
+      parameter: its number.
+      operands: the uses: operands of equations, by (location, slot).
+    """
+    walk = _Proportions(operands, frozenset())
+    numbers = itertools.accumulate(traced.is_parameter, initial=0)
+    inputs = [
+        {number: 1.0} if flag and number == parameter else {}
+        for flag, number in zip(traced.is_parameter, numbers, strict=False)
+    ]
+    walk.run(traced.jaxpr, inputs, ())
+    return all(degree == {parameter: 1.0} for degree in walk.seen)
+
+
 @dataclass(frozen=True)
 class _Equation:
     degree: Mapping[int, float]
@@ -115,6 +134,8 @@ class _Equations:
 
     def _equation(self, eqn: Any, degrees: list[Degree], here: Location) -> list[Degree]:
         name, count = eqn.primitive.name, len(eqn.outvars)
+        if not count:
+            return []  # prints or checks, and gives nothing
         if name in CALLS and (body := body_of(eqn)) is not None:
             return self.run(body, degrees, here)
         match name:
@@ -142,6 +163,8 @@ class _Equations:
                 return [_power(degrees[0], float(eqn.params["y"]))]
             case "div":
                 return [_multiplied([degrees[0], _power(degrees[1], -1.0)])]
+            case "complex":
+                return [self._same(eqn, degrees)]
         if not all(jnp.issubdtype(getattr(v.aval, "dtype", int), np.inexact) for v in eqn.outvars):
             return self._nonlinear(eqn, degrees, count)  # rounded, or compared
         if name in _POWERS:
@@ -175,8 +198,29 @@ class _Equations:
         return known[0]
 
 
+class _Proportions(_Equations):
+    """The same walk for the degrees alone: what is not homogeneous has none, which NaN stands for."""
+
+    def __init__(self, operands: Set[tuple[Location, int]], results: Set[Location]):
+        super().__init__(operands, results)
+        self.seen: list[Degree] = []
+
+    def add(self, degree: Degree, right: float, source: str) -> None:
+        if right:
+            self.seen.append(degree)
+
+    def _nonlinear(self, eqn: Any, degrees: Sequence[Degree], count: int = 0) -> list[Degree]:
+        return [dict.fromkeys((p for degree in degrees for p in degree or ()), math.nan)] * count
+
+    def _same(self, eqn: Any, degrees: Sequence[Degree]) -> Degree:
+        known = [degree for degree in degrees if degree is not None]
+        if all(degree == known[0] for degree in known):
+            return known[0] if known else None
+        return dict.fromkeys((p for degree in known for p in degree), math.nan)
+
+
 def _of_literal(value: Any) -> Degree:
-    return {} if np.any(np.asarray(value, np.float64) != 0) else None
+    return {} if np.any(np.asarray(value) != 0) else None
 
 
 def _power(degree: Degree, exponent: float) -> Degree:

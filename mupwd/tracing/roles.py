@@ -6,6 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 RESIDUAL = "residual branch"  # in `Parameter.folds`
+
+
+def readout(path: str) -> str:
+    """Returns what `Parameter.folds` calls the factor of a readout that is normalised or rounded."""
+    return f"readout {path}"
+
+
 Role = Literal["matrix", "input", "output", "narrow", "wide", "vector", "scalar", "tied", "unused"]
 
 
@@ -55,8 +62,9 @@ class Parameter:
         (`"stack+out"`), 1 for an axis that is one thing, 0 where only an override says that there are copies.
         Empty where every axis is one thing.
       folds: what takes a factor when this parameter is multiplied by it: the residual branch that it ends, or
-        `Logits.name`.
+        `Logits.name`, or `"readout "` and the path of an altered one.
       unfoldable: why a residual branch's factor cannot be folded into parameters, where this one is the reason.
+      altered: of a readout that the program normalises or rounds before it is used: where that use is.
 
     Raises:
       ValueError: `shape`, `axes`, `growing` and `pieces` have different lengths.
@@ -80,6 +88,7 @@ class Parameter:
     pieces: tuple[int, ...] = ()
     folds: tuple[str, ...] = ()
     unfoldable: str = ""
+    altered: str = ""
 
     def __post_init__(self) -> None:
         if not len(self.shape) == len(self.axes) == len(self.growing):

@@ -275,3 +275,91 @@ def test_a_branch_that_cannot_take_its_factor_is_refused_by_name(branch, message
         PlanError, match=message + r"(?s:.*)Multiply the branch by plan.residual_scale in the model"
     ):
         plan.fold(params)
+
+
+def _complex(x, p):
+    pairs = (x @ p["up"]).reshape(*x.shape[:-1], -1, 2)
+    turned = jax.lax.complex(pairs[..., 0], pairs[..., 1]) * np.exp(0.3j).astype(np.complex64)
+    return x + jnp.stack([turned.real, turned.imag], -1).reshape(x.shape) @ p["down"]
+
+
+def _watched(x, p):
+    h = jnp.tanh(x @ p["up"]) @ p["down"]
+    jax.debug.callback(lambda h: None, h)
+    return x + h
+
+
+@pytest.mark.parametrize("branch", [_complex, _watched])
+def test_rotations_and_prints_do_not_keep_a_factor_out(branch):
+    build = branch_of(branch)
+    family = mupwd.family(lambda width: build(width, 2), base=BASE, inputs=(X,))
+    fn, params = build(TARGET, 4)
+    plan = family.plan(params, recipe="completep", form="forward", depth_ratio=2.0)
+    for layer, exported in zip(params["layers"], plan.fold(params)["layers"], strict=True):
+        np.testing.assert_array_equal(exported["down"], layer["down"] / 2)
+    np.testing.assert_allclose(fn(plan.fold(params), X), mupwd.apply_forward(fn, plan)(params, X), rtol=1e-5)
+
+
+def test_an_imaginary_constant_is_not_a_zero():
+    build = branch_of(
+        lambda x, p: x + jnp.abs((jnp.tanh(x @ p["up"]) @ p["down"]).astype(jnp.complex64) + 1j)
+    )
+    family = mupwd.family(lambda width: build(width, 2), base=BASE, inputs=(X,))
+    _, params = build(TARGET, 4)
+    plan = family.plan(params, recipe="completep", form="forward", depth_ratio=2.0)
+    with pytest.raises(
+        PlanError, match=r"layers/0/down.*cannot be folded into weights: it meets at test_fold"
+    ):
+        plan.fold(params)
+
+
+def readout_of(use, **extra):
+    def build(width, seed=0):
+        keys = jax.random.split(jax.random.key(seed), 2)
+        params = {"up": jax.random.normal(keys[0], (3, width)), "out": jax.random.normal(keys[1], (width, 2))}
+        return (lambda params, x: jnp.tanh(x @ params["up"]) @ use(params)), params | extra
+
+    return build
+
+
+def _normalised(p):
+    return p["out"] / jnp.linalg.norm(p["out"], axis=0, keepdims=True)
+
+
+def _rounded(p):
+    return p["out"] + jax.lax.stop_gradient(jnp.round(p["out"] * 4) / 4 - p["out"])
+
+
+@pytest.mark.parametrize("use", [_normalised, _rounded])
+def test_a_readout_that_is_normalised_or_rounded_has_no_folded_form(use):
+    build = readout_of(use)
+    family = mupwd.family(build, base=BASE, inputs=(X,))
+    with pytest.raises(PlanError, match=r"out is a readout that .* at test_fold.*form='forward'"):
+        family.plan(TARGET)
+    plan = family.plan(TARGET, form="forward")
+    fn, params = build(TARGET)
+    np.testing.assert_allclose(mupwd.apply_forward(fn, plan)(params, X), fn(params, X) / 4, rtol=1e-6)
+    with pytest.raises(
+        PlanError, match=r"out is normalised or rounded before it is used at test_fold.*0\.25"
+    ):
+        plan.fold(params)
+    assert mupwd.Plan.from_json(plan.to_json())["out"].parameter.altered
+
+
+def test_what_comes_after_the_norm_takes_the_readouts_factor():
+    build = readout_of(lambda p: _normalised(p) * p["gain"][None], gain=jnp.ones(2))
+    family = mupwd.family(build, base=BASE, inputs=(X,))
+    plan = family.plan(TARGET, form="forward")
+    fn, params = build(TARGET)
+    exported = plan.fold(params)
+    np.testing.assert_array_equal(exported["gain"], [0.25, 0.25])
+    np.testing.assert_array_equal(exported["out"], params["out"])
+    np.testing.assert_allclose(fn(exported, X), mupwd.apply_forward(fn, plan)(params, X), rtol=1e-6)
+
+
+def test_a_readout_in_another_layout_is_still_proportional():
+    build = readout_of(
+        lambda p: jnp.concatenate([p["out"].T[:1], -p["out"].T[1:]]).T.astype(jnp.float32) * 0.5
+    )
+    plan = mupwd.family(build, base=BASE, inputs=(X,)).plan(TARGET)
+    assert plan["out"].lr == 0.25

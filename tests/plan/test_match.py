@@ -100,6 +100,11 @@ class TestLayersByIndex:
         shapes = {**self.target(4), "layers/3/moe/kernel": (256, 256)}
         refused(self.base, shapes, "not in the family: layers/3/moe/kernel", depth_ratio=2.0)
 
+    def test_the_bases_layers_must_take_the_same_factors(self):
+        path = "layers/1/mlp/up/kernel"
+        parameters = {**self.base, path: replace(self.base[path], folds=("residual branch",))}
+        refused(parameters, self.target(4), "the base's layers differ: folds is", depth_ratio=2.0)
+
     def test_the_bases_layers_must_agree(self):
         parameters = dict(self.base)
         path = "layers/1/mlp/up/kernel"
