@@ -1,8 +1,8 @@
 """Coordinate checks, at two widths, of models that others wrote: nothing goes with width, unless it is known why.
 
 `mupwd.coordinate_check` wants three widths, to be sure of its intervals. At two widths that lie far apart the exponents
-themselves say enough: a wrong rule is off by 1/2 or 1. Most of the models take long to compile: they are marked slow,
-and run by `pytest tests/integration/test_coordinates.py -m slow`.
+themselves say enough: a wrong rule is off by 1/2 or 1. All but one of the models take long to compile: they are marked
+slow, and run by `pytest tests/integration/test_coordinates.py -m slow`.
 """
 
 from collections import defaultdict
@@ -24,12 +24,12 @@ SLOW = (
     "equimo_vit",
     "esm2_protein",
     "flowjax_maf",
+    "haiku_vqvae",
     "jraph_graph_network",
     "mamba2_decoder",
+    "penzai_llama",
 )
 NAMES = (
-    "haiku_vqvae",
-    "penzai_llama",
     "stax_convnet",
     *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW),
 )
