@@ -148,14 +148,11 @@ def _runs(results: Iterable[Result]) -> list[SteadyRun]:
 
 def _proxy(args: argparse.Namespace, base: int, widths: Sequence[int]) -> _Model:
     from mupwd.proxy import ProxyConfig, corpus, family
-    from mupwd.proxy.corpus import Corpus
 
     given = {
         name: getattr(args, name) or _PROXY[name] for name in ("layers", "batch_size", "sequence_length")
     }
     text = corpus(args.corpus or "stdlib")
-    if not isinstance(text, Corpus):
-        raise ValueError(f"--corpus {text.source!r}: a check reads its text from memory; give files")
     config = ProxyConfig(layers=given["layers"], vocab_size=text.vocab_size)
     for width in widths:
         config.heads(width)

@@ -174,7 +174,7 @@ class Trainer:
         step, running = int(state.step), None
         while step < self.train.last_step and recorder.diverged_at is None:
             stop = self._next_stop(step)
-            data = self._data(seed, step, stop)
+            data = self.data(seed, step, stop)
             state, metrics = self._segment(state, hyper, data, np.int32(stop - step))
             evaluation = None
             if stop == self.train.last_step or _divides(self.train.eval_every, stop):
@@ -220,7 +220,14 @@ class Trainer:
             self.train.last_step, *(step - step % every + every for every in intervals if every is not None)
         )
 
-    def _data(self, seed: int, step: int, stop: int) -> Integer[Array, " N"] | Integer[Array, "S B T+1"]:
+    def data(self, seed: int, step: int, stop: int) -> Integer[Array, " N"] | Integer[Array, "S B T+1"]:
+        """Returns what `program.segment` reads: the text where it is on the device, else the batches of these steps.
+
+        Args:
+          seed: of the run.
+          step: the first.
+          stop: the one after the last, at most `program.segment_steps` further.
+        """
         if self.tokens is not None:
             return self.tokens
         B, T = self.train.batch_size, self.train.sequence_length

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mupwd.proxy.config import ProxyConfig, TrainConfig, unknown_names
 from mupwd.proxy.corpus import Corpus, corpus
+from mupwd.proxy.corpus_stream import StreamedCorpus
 from mupwd.proxy.tokens_cache import default_cache_directory
 from mupwd.proxy.trial import HYPERPARAMETERS
 from mupwd.sweep.directory import processes_at_a_time, run_in_directory
@@ -61,12 +62,12 @@ def proxy_trials() -> ProxyTrials:
     return ProxyTrials(default_cache_directory() / "jax")
 
 
-def corpus_identity(text: Corpus) -> dict[str, Any]:
+def corpus_identity(text: Corpus | StreamedCorpus) -> dict[str, Any]:
     """Returns what of a corpus must not change while trials are run on it."""
     return {"source": text.source, "sha256": text.sha256, "vocab_size": text.vocab_size}
 
 
-def checked_corpus(hyperparameters: Mapping[str, Any], widths: Iterable[int]) -> Corpus:
+def checked_corpus(hyperparameters: Mapping[str, Any], widths: Iterable[int]) -> Corpus | StreamedCorpus:
     """Returns the text of trials of the proxy; says now what is wrong with their numbers, not in the first trial.
 
     Args:
@@ -80,14 +81,11 @@ def checked_corpus(hyperparameters: Mapping[str, Any], widths: Iterable[int]) ->
     proxy, _ = proxy_configs(hyperparameters)
     for width in widths:
         proxy.key_value_heads(width)
-    text = corpus(
+    return corpus(
         hyperparameters.get("corpus", "stdlib"),
         tokenizer=hyperparameters.get("tokenizer", "bytes"),
         vocab_size=hyperparameters.get("vocab_size", ProxyConfig.vocab_size),
     )
-    if not isinstance(text, Corpus):
-        raise ValueError(f"corpus {text.source!r}: a sweep reads its text from memory; give files")
-    return text
 
 
 def proxy_configs(hyperparameters: Mapping[str, Any]) -> tuple[ProxyConfig, TrainConfig]:
@@ -109,7 +107,7 @@ def proxy_configs(hyperparameters: Mapping[str, Any]) -> tuple[ProxyConfig, Trai
     return ProxyConfig(**proxy), TrainConfig(**train)
 
 
-def _opening(study: Study, text: Corpus, processes: int) -> str:
+def _opening(study: Study, text: Corpus | StreamedCorpus, processes: int) -> str:
     _, train = proxy_configs(study.hyperparameters)
     return (
         f"Tuning {' and '.join(study.recipes)} at width {study.base}, applying at width {study.target}. Each trial: "

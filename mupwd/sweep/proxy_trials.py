@@ -185,11 +185,12 @@ def _seconds_per_step(trainer: Trainer, trial: Trial, size: int) -> float:
     """Of the whole group, without compilation."""
     compiled, hypers = _compiled(trainer, size > 1), _hypers([trial] * size)
     count = trainer.program.segment_steps
-    state, _ = compiled.segment(compiled.init(hypers), hypers, trainer.tokens, np.int32(count))
+    data = trainer.data(trial.seed, 0, count)
+    state, _ = compiled.segment(compiled.init(hypers), hypers, data, np.int32(count))
     jax.block_until_ready(state)
     segments, start = 0, time.monotonic()
     while segments < 2 or time.monotonic() - start < _MEASURED_SECONDS:
-        state, _ = compiled.segment(state, hypers, trainer.tokens, np.int32(count))
+        state, _ = compiled.segment(state, hypers, data, np.int32(count))
         jax.block_until_ready(state)
         segments += 1
     return (time.monotonic() - start) / (segments * count)

@@ -1,11 +1,14 @@
 """The proxy's trials: several in one program give what single runs give."""
 
+import json
 import math
 
 import pytest
 
 from mupwd.proxy.metrics_log import read_metrics
+from mupwd.sweep.declare import Sweep
 from mupwd.sweep.proxy_trials import ProxyTrials
+from mupwd.sweep.run import prepare
 from mupwd.sweep.trial import Trial
 
 
@@ -124,3 +127,20 @@ def test_a_stopped_trial_is_the_same_run_ended_earlier(text, tmp_path):
     together = ProxyTrials().run(pair, [None, None])
     assert [one["step"] for one in together] == [5, 5]
     assert together[0]["eval/loss"] == pytest.approx(metrics[1]["eval/loss"], rel=2e-4)
+
+
+def test_a_stream_is_timed_and_trained_on_one_trial_at_a_time(tmp_path):
+    pytest.importorskip("datasets")
+    pytest.importorskip("grain")
+    lines = [
+        json.dumps({"text": f"document {i} of a stream that is read as it comes\n" * 9}) for i in range(60)
+    ]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    one = trial(f"hf:{tmp_path}", 2**-6)
+    sweep = Sweep((32,), (2**-6,), (0.1,), seeds=(0,), steps=12, hyperparameters={"corpus": f"hf:{tmp_path}"})
+    assert prepare(sweep).decided["corpus"]["source"] == f"hf:{tmp_path}"
+    runner = ProxyTrials()
+    measured = runner.measure(one, 64)
+    assert (measured.size, measured.seconds > 0) == (1, True)
+    (found,) = runner.run([one], [None])
+    assert found["status"] == "finished"
