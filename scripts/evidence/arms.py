@@ -54,24 +54,26 @@ class Arm:
         return float(np.mean(list(self.transferred[self.target].values())))
 
 
-def arms(rows: Sequence[Row], horizon: str) -> dict[str, Arm]:
+def arms(rows: Sequence[Row], horizon: str, vocab_size: int) -> dict[str, Arm]:
     """Returns the arms of a horizon by name: the powers of the decay, further rules, the controls that ran.
 
     Args:
       rows: all trials.
       horizon: "fixed" or "growing".
+      vocab_size: of the text; a model that has learnt nothing has its logarithm as loss.
     """
+    start = math.log(vocab_size)
     rules = [row.observation for row in rows if (row.horizon, row.sweep) == (horizon, "rules")]
     decays = common_decays(rows, horizon)
     common = [one for one in rules if one.recipe == BASE_RULE and one.weight_decay in decays]
     base = min(one.width for one in common)
-    found = {name: _rule(name, common, base, decays) for name in RULES}
+    found = {name: _rule(name, common, base, decays, start) for name in RULES}
     for recipe in dict.fromkeys(one.recipe for one in rules if one.recipe != BASE_RULE):
         found[recipe] = _single(recipe, rules, common, found[OWN].tuned, base)
     controls = [row.observation for row in rows if (row.horizon, row.sweep) == (horizon, "controls")]
     for recipe in CONTROLS:
         if some := [one for one in controls if one.recipe == recipe]:
-            found[recipe] = _arm(recipe, some, scorecard(some, initial_loss=math.log(256))[recipe])
+            found[recipe] = _arm(recipe, some, scorecard(some, initial_loss=start)[recipe])
     return found
 
 
@@ -105,10 +107,12 @@ def preferred_power(arm: Arm) -> Estimate | None:
     return Estimate(0.5 + drift.slope, (0.5 + low, 0.5 + high))
 
 
-def _rule(name: str, common: Sequence[Observation], base: int, decays: tuple[float, ...]) -> Arm:
+def _rule(
+    name: str, common: Sequence[Observation], base: int, decays: tuple[float, ...], start: float
+) -> Arm:
     known = [relabelled(one, name, base, decays) for one in common]
     some = [one for one in known if one is not None]
-    return _arm(name, some, scorecard(some, initial_loss=math.log(256))[name])
+    return _arm(name, some, scorecard(some, initial_loss=start)[name])
 
 
 def _arm(name: str, observations: Sequence[Observation], score: RecipeScore) -> Arm:

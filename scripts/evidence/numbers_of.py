@@ -34,10 +34,17 @@ def numbers(
       about: what they ran on.
       measured: what `mupwd check --fit` found; None where it did not run.
     """
-    found = _setting(rows, about)
+    found, vocabulary = _setting(rows, about), vocab_size(about)
     for horizon in dict.fromkeys(row.horizon for row in rows):
-        found |= {f"{horizon}_{name}": text for name, text in _horizon(rows, horizon, measured).items()}
+        found |= {
+            f"{horizon}_{name}": text for name, text in _horizon(rows, horizon, vocabulary, measured).items()
+        }
     return found
+
+
+def vocab_size(about: Mapping[str, Any]) -> int:
+    """Returns the number of tokens that the text has."""
+    return int(next(iter(about["sweeps"].values()))["run"]["corpus"]["vocab_size"])
 
 
 def _setting(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, str]:
@@ -58,7 +65,9 @@ def _setting(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _horizon(rows: Sequence[Row], horizon: str, measured: Mapping[str, Any] | None) -> dict[str, str]:
+def _horizon(
+    rows: Sequence[Row], horizon: str, vocabulary: int, measured: Mapping[str, Any] | None
+) -> dict[str, str]:
     mine = [row for row in rows if row.horizon == horizon]
     decays = common_decays(rows, horizon)
     common = [
@@ -67,7 +76,7 @@ def _horizon(rows: Sequence[Row], horizon: str, measured: Mapping[str, Any] | No
         if row.sweep == "rules"
         and (row.observation.recipe != BASE_RULE or row.observation.weight_decay in decays)
     ]
-    found = arms(rows, horizon)
+    found = arms(rows, horizon, vocabulary)
     own = found[OWN]
     base = min(own.transferred)
     preferred = preferred_power(own)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from arms import arms, common_decays
 from figures import draw_decays, draw_losses
-from numbers_of import numbers
+from numbers_of import numbers, vocab_size
 from presets import CONTROLS
 from results import Row, read_results
 
@@ -58,18 +58,18 @@ def main() -> int:
         print(f"{PAGE} {'is' if same else 'is not'} what the results say")
         return 0 if same else 1
     write_atomically(PAGE, text)
-    rows, *_ = read_results(RESULTS)
-    files = [PAGE, *_draw(rows)]
+    rows, about, _ = read_results(RESULTS)
+    files = [PAGE, *_draw(rows, vocab_size(about))]
     print(f"Written: {', '.join(str(file.relative_to(ROOT)) for file in files)}")
     return 0
 
 
-def _draw(rows: Sequence[Row]) -> list[Path]:
+def _draw(rows: Sequence[Row], vocabulary: int) -> list[Path]:
     horizons = {}
     for horizon in dict.fromkeys(row.horizon for row in rows):
         decays = common_decays(rows, horizon)
         common = [row for row in rows if row.horizon == horizon and row.observation.weight_decay in decays]
-        horizons[horizon] = (arms(rows, horizon), [row for row in common if row.sweep == "rules"])
+        horizons[horizon] = (arms(rows, horizon, vocabulary), [row for row in common if row.sweep == "rules"])
     found, _ = horizons["fixed"]
     controls = [name for name in CONTROLS if name in found]
     return [

@@ -141,6 +141,9 @@ PRESETS = {
             learning_rates="2^-11:2^-6",
             control_rates="2^-13:2^-6",
             hyperparameters={
+                "corpus": "hf:HuggingFaceFW/fineweb-edu:sample-100BT",
+                "tokenizer": "bpe",
+                "vocab_size": 32_768,
                 "layers": 12,
                 "head_dim": 64,
                 "batch_size": 256,

@@ -3,7 +3,7 @@
     pip install 'mupwd[proxy]'
     python scripts/evidence/run.py                       two CPU cores, two to three hours
     python scripts/evidence/run.py --preset gpu          one GPU
-    python scripts/evidence/run.py --preset cluster --corpus data/fineweb_edu.bin
+    python scripts/evidence/run.py --preset cluster      a cluster; FineWeb-Edu, streamed (extra mupwd[data])
     python scripts/evidence/run.py --only fixed          one of the two horizons
     python scripts/evidence/run.py --dry_run             what would run, and about how long
 
