@@ -47,6 +47,8 @@ class Preset:
       machine: that it is meant for, in words.
       horizons: by name.
       learning_rates, weight_decays: of the rules; at the base, coupled. Decays are sqrt(2) apart.
+      strong_decay: one of them, at which decay decides where matrices end within these runs.
+      exponent: learning rate and decay of `mupwd check --fit`, which runs as long as a steady state takes.
       control_rates, control_decays: of `sp` and `sp_embedding`, whose best values move further.
       seeds: near the optima; the first one runs everywhere.
       hyperparameters: what all trials have in common.
@@ -57,6 +59,8 @@ class Preset:
     horizons: Mapping[str, Horizon]
     learning_rates: str
     weight_decays: str
+    strong_decay: float
+    exponent: tuple[float, float]
     control_rates: str
     control_decays: str
     seeds: int = 3
@@ -103,6 +107,8 @@ _CPU = Preset(
     },
     learning_rates="2^-8:2^-4",
     weight_decays="2^-5:2^0:1.4142135623730951",
+    strong_decay=2.0**-1.5,
+    exponent=(2.0**-7, 1.0),
     control_rates="2^-10:2^-4",
     control_decays="2^-4:2^0",
     hyperparameters={"batch_size": 16, "sequence_length": 32, "observe_every": 50},
@@ -121,6 +127,7 @@ PRESETS = {
                 "growing": Horizon((128, 256, 512), tokens_per_parameter=2.0),
             },
             learning_rates="2^-10:2^-6",
+            exponent=(2.0**-9, 1.0),
             control_rates="2^-12:2^-6",
             hyperparameters={
                 "batch_size": 32,
@@ -139,6 +146,7 @@ PRESETS = {
                 "growing": Horizon((256, 512, 1024, 2048), tokens_per_parameter=20.0),
             },
             learning_rates="2^-11:2^-6",
+            exponent=(2.0**-10, 1.0),
             control_rates="2^-13:2^-6",
             hyperparameters={
                 "corpus": "hf:HuggingFaceFW/fineweb-edu:sample-100BT",

@@ -39,6 +39,11 @@ def relabelled(
     return dataclasses.replace(observation, recipe=name, weight_decay=decays[at])
 
 
+def nearest(decays: tuple[float, ...], wanted: float) -> float:
+    """Returns the decay of a grid that is nearest to one; steps of sqrt(2) are not exact in floating point."""
+    return min(decays, key=lambda one: abs(math.log2(one / wanted)))
+
+
 def steps_apart(name: str, width: int, base: int) -> int:
     """Returns by how many steps of sqrt(2) a rule's decay at a width is above the grid's own rule's."""
     return round(2 * (RULES[name] - _OWN) * math.log2(width / base))
@@ -48,15 +53,17 @@ def steps_apart(name: str, width: int, base: int) -> int:
 class RulesStudy:
     """The whole grid with the first seed; all seeds wherever a rule's verdict needs them.
 
-    A verdict needs, at each width, the pair that the rule transfers and its neighbours, and the best pair and its
-    neighbours.
+    A verdict needs, at each width, the best pair and its neighbours, the pair that the rule transfers, and that pair
+    with the strong decay.
 
     Args:
       sweep: the grid; one recipe.
-      others: recipes of which only the transferred pair runs, at every width but the base, with all seeds.
+      strong: the decay of the grid nearest to this, at the base, at which rules are compared besides the tuned one.
+      others: recipes of which only the tuned learning rate with the strong decay runs, at every width but the base.
     """
 
     sweep: Sweep
+    strong: float
     others: tuple[str, ...] = ()
 
     @property
@@ -86,7 +93,8 @@ class RulesStudy:
         tuned = self._tuned(tables[self.sweep.widths[0]])
         for width in self.sweep.widths:
             pairs = self._needed(tables[width], tuned, width)
-            for recipe, some in [(BASE_RULE, pairs), *((other, {tuned}) for other in self.others)]:
+            strong = (tuned[0], self._strong)
+            for recipe, some in [(BASE_RULE, pairs), *((other, {strong}) for other in self.others)]:
                 if recipe != BASE_RULE and width == self.sweep.widths[0]:
                     continue  # at the base all rules are one
                 for pair in sorted(some):
@@ -105,14 +113,6 @@ class RulesStudy:
             for width in self.sweep.widths
         }
 
-    def tuned(self, results: Iterable[Result]) -> Pair:
-        """Returns the best pair at the base, of those that ran with all seeds."""
-        base = self.sweep.widths[0]
-        observations = [one.observation() for one in results]
-        return self._tuned(
-            losses_by_pair(one for one in observations if one.width == base and one.recipe == BASE_RULE)
-        )
-
     def _tuned(self, table: dict[Pair, dict[int, float]]) -> Pair:
         complete = {pair: losses for pair, losses in table.items() if len(losses) == len(self.sweep.seeds)}
         return best_pair(complete or table)
@@ -123,9 +123,10 @@ class RulesStudy:
         found = self._cross(best, reach=2)
         decays = self._decays
         for name in RULES:
-            at = decays.index(tuned[1]) + steps_apart(name, width, self.sweep.widths[0])
-            if 0 <= at < len(decays):
-                found |= self._cross((tuned[0], decays[at]), reach=1)
+            for decay in (tuned[1], self._strong):
+                at = decays.index(decay) + steps_apart(name, width, self.sweep.widths[0])
+                if 0 <= at < len(decays):
+                    found.add((tuned[0], decays[at]))
         return found
 
     def _cross(self, pair: Pair, reach: int) -> set[Pair]:
@@ -134,6 +135,10 @@ class RulesStudy:
         rate, decay = rates.index(pair[0]), decays.index(pair[1])
         found = {(one, pair[1]) for one in rates[max(rate - 1, 0) : rate + 2]}
         return found | {(pair[0], one) for one in decays[max(decay - reach, 0) : decay + reach + 1]}
+
+    @property
+    def _strong(self) -> float:
+        return nearest(self._decays, self.strong)
 
     @property
     def _decays(self) -> tuple[float, ...]:

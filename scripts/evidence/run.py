@@ -9,9 +9,8 @@
 
 For each horizon (`fixed`: as many steps at every width; `growing`: as many tokens per parameter) two sweeps:
 `rules`, whose one grid serves p = 0, 1/2 and 1 in `wd ∝ m^p`, and `controls`, the standard parametrisation without and
-with muP's learning rate of the embedding. Then, at the fixed horizon, `exponent`, which measures the rule that the
-model itself supports (`mupwd check --fit` at the tuned pair), and the tuned pair under that rule and under a planted
-mistake, p = -1/2.
+with muP's learning rate of the embedding. At the fixed horizon also `exponent`, which measures the rule that the model
+itself supports (`mupwd check --fit`), and a strong decay under that rule and under a planted mistake, p = -1/2.
 
 Stop it whenever you like, also with kill -9: the same command goes on where it was. At the end the results of all
 trials are written to docs/evidence/PRESET, from which `python scripts/evidence/page.py` makes docs/evidence.md.
@@ -38,7 +37,6 @@ from mupwd.sweep.directory import processes_at_a_time, run_in_directory
 from mupwd.sweep.fixed import Wanted
 from mupwd.sweep.run import Prepared, calibrate, prepare
 from mupwd.sweep.trial import Result
-from mupwd.transfer.observations import Pair
 
 PLANTED = "fitted(0.25)"  # p = -1/2: what a right rule becomes if the finished update is scaled once more
 PAGE = Path(__file__).parents[2] / "docs" / "evidence"
@@ -88,14 +86,13 @@ def main() -> int:
 def _run(preset: Preset, horizon: str, out: Path, processes: int, console: Console) -> None:
     folder = out / horizon
     rules = prepare(preset.rules(horizon))
-    study = RulesStudy(rules.sweep)
-    results = _in_directory(study, rules, folder / "rules", processes, console)
+    _in_directory(RulesStudy(rules.sweep, preset.strong_decay), rules, folder / "rules", processes, console)
+    if horizon == "fixed":
+        others = (fitted(_exponents(preset, out / "exponent", processes)).name, PLANTED)
+        more = RulesStudy(rules.sweep, preset.strong_decay, others)
+        _in_directory(more, rules, folder / "rules", processes, console)
     controls = prepare(preset.controls(horizon))
     _in_directory(controls_study(controls.sweep), controls, folder / "controls", processes, console)
-    if horizon == "fixed":
-        exponents = _exponents(preset, study.tuned(results), out / "exponent", processes)
-        more = RulesStudy(rules.sweep, others=(fitted(exponents).name, PLANTED))
-        _in_directory(more, rules, folder / "rules", processes, console)
 
 
 def _in_directory(
@@ -111,14 +108,14 @@ def _in_directory(
     ).complete()
 
 
-def _exponents(preset: Preset, tuned: Pair, out: Path, processes: int) -> dict[str, float]:
-    """Measures which decay the model supports, at the tuned pair, by the command that its users have."""
+def _exponents(preset: Preset, out: Path, processes: int) -> dict[str, float]:
+    """Measures which decay the model supports, by the command that its users have."""
     given = preset.hyperparameters
     flags = {
         "base": preset.base,
         "widths": ",".join(map(str, preset.horizons["fixed"].widths)),
-        "learning_rate": tuned[0],
-        "weight_decay": tuned[1],
+        "learning_rate": preset.exponent[0],
+        "weight_decay": preset.exponent[1],
         "seeds": preset.seeds,
         "processes": processes,
         "out": out,
@@ -144,7 +141,11 @@ def _exponents(preset: Preset, tuned: Pair, out: Path, processes: int) -> dict[s
 def _forecast(preset: Preset, horizon: str, processes: int, console: Console) -> None:
     for name, sweep in (("rules", preset.rules(horizon)), ("controls", preset.controls(horizon))):
         prepared = prepare(sweep)
-        study: Wanted = RulesStudy(prepared.sweep) if name == "rules" else controls_study(prepared.sweep)
+        study: Wanted = (
+            RulesStudy(prepared.sweep, preset.strong_decay)
+            if name == "rules"
+            else controls_study(prepared.sweep)
+        )
         measured = calibrate(prepared, processes)
         expected = study.expected()
         seconds = sum(count * measured[width].seconds for width, count in expected.items()) / processes

@@ -11,7 +11,7 @@ import mupwd
 from mupwd.sweep.declare import Sweep
 from mupwd.sweep.trial import Result
 
-BASE = 32
+BASE, STRONG = 32, 2.0**-1.5
 
 
 def sweep(decays=range(-10, 1)):
@@ -43,7 +43,7 @@ def run_to_its_end(study, power):
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 def test_the_drift_of_a_rule_is_what_its_power_lacks(power):
-    study = RulesStudy(sweep(range(-15, 6)))
+    study = RulesStudy(sweep(range(-15, 6)), STRONG)
     results = run_to_its_end(study, power)
     decays = tuple(sorted(study.sweep.weight_decays))
     for name, p in RULES.items():
@@ -58,7 +58,7 @@ def test_the_drift_of_a_rule_is_what_its_power_lacks(power):
 
 
 def test_one_seed_elsewhere():
-    results = run_to_its_end(RulesStudy(sweep()), 0.5)
+    results = run_to_its_end(RulesStudy(sweep(), STRONG), 0.5)
     seeds = {}
     for one in results:
         seeds.setdefault((one.trial.width, one.observation().pair), set()).add(one.trial.seed)
@@ -68,18 +68,18 @@ def test_one_seed_elsewhere():
 
 
 def test_other_rules_run_the_tuned_pair_beyond_the_base():
-    study = RulesStudy(sweep(), others=("fitted(0.25)",))
+    study = RulesStudy(sweep(), STRONG, others=("fitted(0.25)",))
     found = [
         one.trial
         for one in run_to_its_end(study, 0.5)
         if one.trial.hyperparameters["recipe"] == "fitted(0.25)"
     ]
     assert {(one.width, one.seed) for one in found} == {(w, s) for w in (64, 128, 256) for s in (0, 1, 2)}
-    assert {one.hyperparameters["weight_decay"] for one in found} == {2**-2.5}
+    assert {one.hyperparameters["weight_decay"] for one in found} == {STRONG}
 
 
 def test_a_trial_whose_decay_leaves_the_grid_has_no_other_name():
-    study = RulesStudy(sweep())
+    study = RulesStudy(sweep(), STRONG)
     decays = tuple(sorted(study.sweep.weight_decays))
     results = run_to_its_end(study, 0.5)
     lowest = next(
