@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from presets import BASE_RULE, CONTROLS
 from results import Row
-from rules_study import RULES, relabelled
+from rules_study import RULES, nearest, relabelled, steps_apart, tuned_pair
 
 from mupwd.transfer import RecipeScore, scorecard
 from mupwd.transfer.observations import (
@@ -31,14 +31,14 @@ class Arm:
 
     Attributes:
       name: of the rule.
-      tuned: the pair that is transferred, at the base.
+      pair: that is transferred, at the base.
       transferred: `{width: {seed: loss}}` of that pair.
       regrets: `{width: loss lost by not tuning there}`, against the width's best pair of the same family of rules.
-      score: its scorecard; None of rules of which only the transferred pair ran.
+      score: its scorecard, where the pair is the tuned one.
     """
 
     name: str
-    tuned: Pair
+    pair: Pair
     transferred: dict[int, dict[int, float]]
     regrets: dict[int, Estimate]
     score: RecipeScore | None = None
@@ -55,7 +55,7 @@ class Arm:
 
 
 def arms(rows: Sequence[Row], horizon: str, vocab_size: int) -> dict[str, Arm]:
-    """Returns the arms of a horizon by name: the powers of the decay, further rules, the controls that ran.
+    """Returns what each rule makes of its tuned pair: the powers of the decay, and the controls that ran.
 
     Args:
       rows: all trials.
@@ -67,9 +67,9 @@ def arms(rows: Sequence[Row], horizon: str, vocab_size: int) -> dict[str, Arm]:
     decays = common_decays(rows, horizon)
     common = [one for one in rules if one.recipe == BASE_RULE and one.weight_decay in decays]
     base = min(one.width for one in common)
-    found = {name: _rule(name, common, base, decays, start) for name in RULES}
-    for recipe in dict.fromkeys(one.recipe for one in rules if one.recipe != BASE_RULE):
-        found[recipe] = _single(recipe, rules, common, found[OWN].tuned, base)
+    at_base = losses_by_pair(one for one in common if one.width == base)
+    tuned = tuned_pair(at_base, decays, max(one.width for one in common) / base)
+    found = {name: _rule(name, common, base, decays, tuned, start) for name in RULES}
     controls = [row.observation for row in rows if (row.horizon, row.sweep) == (horizon, "controls")]
     for recipe in CONTROLS:
         if some := [one for one in controls if one.recipe == recipe]:
@@ -108,11 +108,11 @@ def preferred_power(arm: Arm) -> Estimate | None:
 
 
 def _rule(
-    name: str, common: Sequence[Observation], base: int, decays: tuple[float, ...], start: float
+    name: str, common: Sequence[Observation], base: int, decays: tuple[float, ...], tuned: Pair, start: float
 ) -> Arm:
     known = [relabelled(one, name, base, decays) for one in common]
     some = [one for one in known if one is not None]
-    return _arm(name, some, scorecard(some, initial_loss=start)[name])
+    return _arm(name, some, scorecard(some, {name: tuned}, initial_loss=start)[name])
 
 
 def _arm(name: str, observations: Sequence[Observation], score: RecipeScore) -> Arm:
@@ -123,25 +123,48 @@ def _arm(name: str, observations: Sequence[Observation], score: RecipeScore) -> 
     return Arm(name, score.tuned, transferred, score.regrets, score)
 
 
-def _single(
-    recipe: str, rules: Sequence[Observation], common: Sequence[Observation], tuned: Pair, base: int
-) -> Arm:
-    """A rule of which only the transferred pair ran: its regret is against the best pair of the common grid."""
-    transferred: dict[int, dict[int, float]] = {}
-    regrets = {}
-    for width in sorted({one.width for one in common}):
-        table = losses_by_pair(one for one in common if one.width == width)
-        # At the base all rules are one.
-        mine = (
-            table[tuned]
-            if width == base
-            else {one.seed: one.loss for one in rules if (one.recipe, one.width) == (recipe, width)}
-        )
-        transferred[width] = dict(mine)
-        rows = {pair: table[pair] for pair in complete_pairs(table)}
-        best = best_pair(rows)
-        # Under a name of its own, so that it is one more pair among those of the grid.
-        regrets[width] = regret({**rows, (math.inf, math.inf): transferred[width]}, (math.inf, math.inf))
-        if rows[best] == transferred[width]:
-            regrets[width] = Estimate(0.0, (0.0, 0.0))
-    return Arm(recipe, tuned, transferred, regrets)
+def strong_arms(rows: Sequence[Row], horizon: str, strong: float, vocab_size: int) -> dict[str, Arm]:
+    """Returns the rules at the tuned learning rate and a strong decay: those of the common grid, and the others.
+
+    Their regret is against each width's best pair of the common grid.
+
+    Args:
+      rows: all trials.
+      horizon: "fixed" or "growing".
+      strong: the decay, at the base.
+      vocab_size: of the text.
+    """
+    decays = common_decays(rows, horizon)
+    rules = [row.observation for row in rows if (row.horizon, row.sweep) == (horizon, "rules")]
+    common = [one for one in rules if one.recipe == BASE_RULE and one.weight_decay in decays]
+    base = min(one.width for one in common)
+    rate = arms(rows, horizon, vocab_size)[OWN].pair[0]
+    pair = (rate, nearest(decays, strong))
+    tables = {
+        width: losses_by_pair(one for one in common if one.width == width)
+        for width in sorted({one.width for one in common})
+    }
+    found: dict[str, Arm] = {}
+    for name in (*RULES, *dict.fromkeys(one.recipe for one in rules if one.recipe != BASE_RULE)):
+        losses: dict[int, dict[int, float]] = {}
+        for width, table in tables.items():
+            if width == base:  # there all rules are one
+                losses[width] = dict(table[pair])
+            elif name in RULES:
+                at = decays.index(pair[1]) + steps_apart(name, width, base)
+                if 0 <= at < len(decays):
+                    losses[width] = dict(table[(rate, decays[at])])
+            elif some := {one.seed: one.loss for one in rules if (one.recipe, one.width) == (name, width)}:
+                losses[width] = some
+        regrets = {width: _against_best(tables[width], mine) for width, mine in losses.items()}
+        found[name] = Arm(name, pair, losses, regrets)
+    return found
+
+
+def _against_best(table: dict[Pair, dict[int, float]], mine: dict[int, float]) -> Estimate:
+    complete = {pair: table[pair] for pair in complete_pairs(table)}
+    if mine == complete[best_pair(complete)]:
+        return Estimate(0.0, (0.0, 0.0))
+    # Under a name of its own: one more pair among those of the grid.
+    alone = (math.inf, math.inf)
+    return regret({**complete, alone: mine}, alone)

@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 _LINES = {"p = 0": ":", "p = 1/2": "--", "p = 1": "-."}
 
 
-def draw_decays(file: Path, horizons: Mapping[str, tuple[Mapping[str, Arm], Sequence[Row]]]) -> Path:
+def draw_decays(file: Path, horizons: Mapping[str, tuple[Mapping[str, Arm], Sequence[Row], float]]) -> Path:
     """Draws, per horizon, by how much the matrices' best decay grows with the width, next to what the rules say.
 
     Args:
       file: where to.
-      horizons: `{name: (arms, rows of the common grid)}`.
+      horizons: `{name: (arms, rows of the common grid, the strong decay)}`.
     """
     figure = Figure(figsize=(5.2 * len(horizons), 4.2), layout="constrained", dpi=150)
     panels = np.atleast_1d(figure.subplots(1, len(horizons), sharey=True))
-    for axes, (name, (arms, rows)) in zip(panels, horizons.items(), strict=True):
-        _decays(axes, arms[OWN], rows)
+    for axes, (name, (arms, rows, strong)) in zip(panels, horizons.items(), strict=True):
+        _decays(axes, arms[OWN], rows, strong)
         axes.set_title({"fixed": "equal tokens", "growing": "equal tokens per parameter"}[name], fontsize=10)
     panels[0].set_ylabel("decay of a matrix over the base's, octaves")
     panels[-1].legend(fontsize=8, frameon=False, loc="upper left")
@@ -66,7 +66,7 @@ def draw_losses(file: Path, arms: Mapping[str, Arm], controls: Sequence[str]) ->
     return _write(figure, file)
 
 
-def _decays(axes: Axes, own: Arm, rows: Sequence[Row]) -> None:
+def _decays(axes: Axes, own: Arm, rows: Sequence[Row], strong: float) -> None:
     base = min(own.transferred)
     widths = sorted(own.transferred)
     octaves = np.array([math.log2(width / base) for width in widths])
@@ -75,7 +75,7 @@ def _decays(axes: Axes, own: Arm, rows: Sequence[Row]) -> None:
         axes.annotate(
             name, (octaves[-1], power * octaves[-1]), fontsize=8, color="0.35", ha="right", va="bottom"
         )
-    found = [matching_power(rows, kind, own.tuned, base)[1] for kind in kinds(rows, "sigma_1")]
+    found = [matching_power(rows, kind, (own.pair[0], strong), base)[1] for kind in kinds(rows, "sigma_1")]
     for rank, matched in enumerate(found):
         at = [math.log2(width / base) for width in matched]
         label = "keeps σ_top, one line per kind of layer" if not rank else None
@@ -123,7 +123,7 @@ def _curves(axes: Axes, arm: Arm, what: str) -> None:
         axes.plot(np.log2(list(finite)), list(finite.values()), label=str(width), **width_style(rank))
         low = min(finite, key=finite.__getitem__)
         axes.plot(math.log2(low), finite[low], marker="*", markersize=11, color=COLOURS[rank % len(COLOURS)])
-    tuned = arm.tuned[0 if what == "learning_rate" else 1]
+    tuned = arm.pair[0 if what == "learning_rate" else 1]
     axes.axvline(math.log2(tuned), color="0.5", linestyle="--", linewidth=0.9)
     axes.set_xlabel(f"log2 of the base's {what.replace('_', ' ')}")
     _plain(axes)

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from arms import OWN, Arm, arms, common_decays, preferred_power
-from presets import BASE_RULE, CONTROLS
+from arms import OWN, Arm, arms, common_decays, preferred_power, strong_arms
+from presets import BASE_RULE, CONTROLS, PRESETS
 from results import Row
 from spectra import kinds, matching_power, mismatch, rank_correlation, transferred_rows
 from tables import (
+    collapse_table,
     elapsed_table,
     estimate,
     exponent_table,
@@ -20,6 +21,7 @@ from tables import (
     regret_table,
     shape_table,
     slope_table,
+    strong_table,
     transfer_table,
 )
 
@@ -35,9 +37,11 @@ def numbers(
       measured: what `mupwd check --fit` found; None where it did not run.
     """
     found, vocabulary = _setting(rows, about), vocab_size(about)
+    strong_decay = PRESETS[about["preset"]].strong_decay
     for horizon in dict.fromkeys(row.horizon for row in rows):
         found |= {
-            f"{horizon}_{name}": text for name, text in _horizon(rows, horizon, vocabulary, measured).items()
+            f"{horizon}_{name}": text
+            for name, text in _horizon(rows, horizon, vocabulary, strong_decay, measured).items()
         }
     return found
 
@@ -66,7 +70,11 @@ def _setting(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _horizon(
-    rows: Sequence[Row], horizon: str, vocabulary: int, measured: Mapping[str, Any] | None
+    rows: Sequence[Row],
+    horizon: str,
+    vocabulary: int,
+    strong_decay: float,
+    measured: Mapping[str, Any] | None,
 ) -> dict[str, str]:
     mine = [row for row in rows if row.horizon == horizon]
     decays = common_decays(rows, horizon)
@@ -76,35 +84,43 @@ def _horizon(
         if row.sweep == "rules"
         and (row.observation.recipe != BASE_RULE or row.observation.weight_decay in decays)
     ]
-    found = arms(rows, horizon, vocabulary)
+    found, strong = arms(rows, horizon, vocabulary), strong_arms(rows, horizon, strong_decay, vocabulary)
     own = found[OWN]
     base = min(own.transferred)
     preferred = preferred_power(own)
-    powers = [matching_power(common, kind, own.tuned, base)[0] for kind in kinds(common, "sigma_1")]
+    powers = [matching_power(common, kind, strong[OWN].pair, base)[0] for kind in kinds(common, "sigma_1")]
     matched = [one.value for one in powers if one is not None]
     steps = {row.observation.width: row.steps for row in common}
     return {
         "transfer": transfer_table(found),
         "regrets": regret_table(found),
         "laws": law_table(found),
-        "slopes": slope_table(mine, found, base, decays),
-        "exponents": exponent_table(measured if horizon == "fixed" else None, common, own, base),
-        "shapes": shape_table(common, own, base, decays),
-        "elapsed": elapsed_table(common, found, base),
-        "correlation": _correlation(mine, found, base, decays),
+        "strong": strong_table(strong),
+        "collapse": collapse_table(common, base),
+        "slopes": slope_table(mine, strong, base, decays),
+        "exponents": exponent_table(measured if horizon == "fixed" else None, common, strong[OWN], base),
+        "shapes": shape_table(common, strong[OWN], base, decays),
+        "elapsed": elapsed_table(common, own, base),
+        "elapsed_strong": elapsed_table(common, strong[OWN], base),
+        "correlation": _correlation(
+            mine, strong | {n: found[n] for n in CONTROLS if n in found}, base, decays
+        ),
         "preferred": estimate(preferred, 2),
         "matching_low": f"{min(matched):.2f}" if matched else "–",
         "matching_high": f"{max(matched):.2f}" if matched else "–",
         "matching_mean": f"{np.mean(matched):.2f}" if matched else "–",
-        "lr": f"2^{math.log2(own.tuned[0]):g}",
-        "wd": f"2^{math.log2(own.tuned[1]):g}",
+        "lr": f"2^{math.log2(own.pair[0]):g}",
+        "wd": f"2^{math.log2(own.pair[1]):g}",
         "steps": " / ".join(f"{steps[width]:,}" for width in sorted(steps)),
         "widths": " / ".join(str(width) for width in sorted(steps)),
         **{
             f"regret_{key}": estimate(found[name].regrets.get(found[name].target))
             for key, name in _keys(found).items()
         },
-        **{f"loss_{key}": f"{found[name].loss:.3f}" for key, name in _keys(found).items()},
+        **{
+            f"strong_{key}": estimate(strong[name].regrets.get(max(steps)))
+            for key, name in _keys(strong).items()
+        },
     }
 
 

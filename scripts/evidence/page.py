@@ -15,10 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from arms import arms, common_decays
+from arms import OWN, arms, common_decays, strong_arms
 from figures import draw_decays, draw_losses
 from numbers_of import numbers, vocab_size
-from presets import CONTROLS
+from presets import CONTROLS, PRESETS
 from results import Row, read_results
 
 from mupwd.files import write_atomically
@@ -59,18 +59,20 @@ def main() -> int:
         return 0 if same else 1
     write_atomically(PAGE, text)
     rows, about, _ = read_results(RESULTS)
-    files = [PAGE, *_draw(rows, vocab_size(about))]
+    files = [PAGE, *_draw(rows, vocab_size(about), PRESETS[about["preset"]].strong_decay)]
     print(f"Written: {', '.join(str(file.relative_to(ROOT)) for file in files)}")
     return 0
 
 
-def _draw(rows: Sequence[Row], vocabulary: int) -> list[Path]:
+def _draw(rows: Sequence[Row], vocabulary: int, strong_decay: float) -> list[Path]:
     horizons = {}
     for horizon in dict.fromkeys(row.horizon for row in rows):
         decays = common_decays(rows, horizon)
         common = [row for row in rows if row.horizon == horizon and row.observation.weight_decay in decays]
-        horizons[horizon] = (arms(rows, horizon, vocabulary), [row for row in common if row.sweep == "rules"])
-    found, _ = horizons["fixed"]
+        rules = [row for row in common if row.sweep == "rules"]
+        strong = strong_arms(rows, horizon, strong_decay, vocabulary)[OWN].pair[1]
+        horizons[horizon] = (arms(rows, horizon, vocabulary), rules, strong)
+    found, *_ = horizons["fixed"]
     controls = [name for name in CONTROLS if name in found]
     return [
         draw_decays(IMAGES / "evidence-decays.png", horizons),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from presets import BASE_RULE
@@ -37,6 +37,20 @@ def relabelled(
     if not 0 <= at < len(decays):
         return None
     return dataclasses.replace(observation, recipe=name, weight_decay=decays[at])
+
+
+def tuned_pair(table: Mapping[Pair, Mapping[int, float]], decays: tuple[float, ...], widest: float) -> Pair:
+    """Returns the best pair at the base, of those whose decay stays on the grid under every rule at every width.
+
+    Args:
+      table: `{pair: {seed: loss}}` of the base.
+      decays: of the grid, ascending, sqrt(2) apart.
+      widest: ratio of the widest width to the base.
+    """
+    room = max(abs(round(2 * (power - _OWN) * math.log2(widest))) for power in RULES.values())
+    some = {pair: losses for pair, losses in table.items() if pair[1] in decays[room : len(decays) - room]}
+    most = max(map(len, some.values()))
+    return best_pair({pair: losses for pair, losses in some.items() if len(losses) == most})
 
 
 def nearest(decays: tuple[float, ...], wanted: float) -> float:
@@ -90,12 +104,13 @@ class RulesStudy:
             for width in self.sweep.widths
         }
         trials = {one.id: one for one in grid}
-        tuned = self._tuned(tables[self.sweep.widths[0]])
+        narrowest, widest = self.sweep.widths[0], self.sweep.widths[-1]
+        tuned = tuned_pair(tables[narrowest], self._decays, widest / narrowest)
         for width in self.sweep.widths:
             pairs = self._needed(tables[width], tuned, width)
             strong = (tuned[0], self._strong)
             for recipe, some in [(BASE_RULE, pairs), *((other, {strong}) for other in self.others)]:
-                if recipe != BASE_RULE and width == self.sweep.widths[0]:
+                if recipe != BASE_RULE and width == narrowest:
                     continue  # at the base all rules are one
                 for pair in sorted(some):
                     for seed in self.sweep.seeds:
@@ -113,13 +128,10 @@ class RulesStudy:
             for width in self.sweep.widths
         }
 
-    def _tuned(self, table: dict[Pair, dict[int, float]]) -> Pair:
-        complete = {pair: losses for pair, losses in table.items() if len(losses) == len(self.sweep.seeds)}
-        return best_pair(complete or table)
-
     def _needed(self, table: dict[Pair, dict[int, float]], tuned: Pair, width: int) -> set[Pair]:
         """The pairs of the grid, as its own rule calls them, that need all seeds at a width."""
-        best = self._tuned(table)
+        most = max(map(len, table.values()))
+        best = best_pair({pair: losses for pair, losses in table.items() if len(losses) == most})
         found = self._cross(best, reach=2)
         decays = self._decays
         for name in RULES:

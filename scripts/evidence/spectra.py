@@ -86,12 +86,12 @@ def transferred_rows(rows: Iterable[Row], arm: Arm, base: int, decays: tuple[flo
     found = []
     for row in rows:
         one = row.observation
-        pair = arm.tuned
+        pair = arm.pair
         if arm.name in RULES:
             at = decays.index(pair[1]) + steps_apart(arm.name, one.width, base)
             mine = one.recipe == BASE_RULE and 0 <= at < len(decays) and one.pair == (pair[0], decays[at])
-        elif one.width == base and row.sweep == "rules":
-            mine = not arm.score and one.recipe == BASE_RULE and one.pair == pair
+        elif one.width == base and arm.score is None:  # at the base all rules are one
+            mine = one.recipe == BASE_RULE and one.pair == pair
         else:
             mine = one.recipe == arm.name and one.pair == pair
         if mine and not one.stopped:

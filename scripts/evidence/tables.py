@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from arms import OWN, Arm
+from arms import Arm
+from collapse import collapse_power
+from presets import BASE_RULE
 from results import Row
 from rules_study import RULES
 from spectra import (
@@ -43,7 +45,7 @@ def transfer_table(arms: Mapping[str, Arm]) -> str:
     rows = [
         [
             name_of(arm.name),
-            f"2^{math.log2(arm.tuned[0]):g}, 2^{math.log2(arm.tuned[1]):g}",
+            f"2^{math.log2(arm.pair[0]):g}, 2^{math.log2(arm.pair[1]):g}",
             drift_words(arm.score and arm.score.learning_rate_drift),
             drift_words(_decay_drift(arms, arm)),
             estimate(arm.regrets.get(target)),
@@ -60,6 +62,35 @@ def transfer_table(arms: Mapping[str, Arm]) -> str:
         f"loss at {target}",
     ]
     return table(head, rows)
+
+
+def strong_table(arms: Mapping[str, Arm]) -> str:
+    """Returns loss and regret of the rules with a strong decay, at every width."""
+    widths = sorted({width for arm in arms.values() for width in arm.regrets})
+    rows = [
+        [
+            name_of(arm.name),
+            *(estimate(arm.regrets.get(width)) for width in widths),
+            f"{arm.loss:.3f}" if max(widths) in arm.transferred else "–",
+        ]
+        for arm in arms.values()
+    ]
+    return table(["rule", *(f"regret at {width}" for width in widths), f"loss at {widths[-1]}"], rows)
+
+
+def collapse_table(rows: Sequence[Row], base: int) -> str:
+    """Returns, per learning rate, which power lays the curves of loss against decay on top of each other."""
+    rates = sorted({row.observation.learning_rate for row in rows if row.observation.recipe == BASE_RULE})
+    lines = []
+    for rate in rates:
+        power = collapse_power(rows, rate, base)
+        if power is not None and power.interval is not None:
+            low, high = power.interval
+            holds = [name for name, p in RULES.items() if low <= p <= high]
+            lines.append(
+                [f"2^{math.log2(rate):g}", estimate(power, 2), ", ".join(holds) or "none of 0, 1/2, 1"]
+            )
+    return table(["learning rate at the base", "power p", "interval holds"], lines)
 
 
 def regret_table(arms: Mapping[str, Arm]) -> str:
@@ -117,8 +148,8 @@ def exponent_table(measured: Mapping[str, Any] | None, rows: Sequence[Row], own:
     modules = {one["name"]: one for one in (measured or {}).get("modules", [])}
     lines = []
     for kind in kinds(rows, "sigma_1"):
-        power, _ = matching_power(rows, kind, own.tuned, base)
-        law = power_law(rows, kind, own.tuned, base)
+        power, _ = matching_power(rows, kind, own.pair, base)
+        law = power_law(rows, kind, own.pair, base)
         module = modules.get(kind, {})
         lines.append(
             [
@@ -148,15 +179,15 @@ def shape_table(rows: Sequence[Row], own: Arm, base: int, decays: tuple[float, .
     return table(["kind of layer", "between widths", "between seeds"], lines)
 
 
-def elapsed_table(rows: Sequence[Row], arms: Mapping[str, Arm], base: int) -> str:
-    """Returns how many decay timescales a matrix of each width lived through at the transferred pair."""
-    own = arms[OWN]
+def elapsed_table(rows: Sequence[Row], own: Arm, base: int) -> str:
+    """Returns how many decay timescales a matrix of each width lived through at a pair."""
     at_base = float(
         np.mean(
             [
                 row.decay_elapsed
                 for row in rows
-                if row.sweep == "rules" and (row.observation.width, row.observation.pair) == (base, own.tuned)
+                if row.observation.recipe == BASE_RULE
+                and (row.observation.width, row.observation.pair) == (base, own.pair)
             ]
         )
     )
