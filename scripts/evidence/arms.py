@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from presets import BASE_RULE, CONTROLS
@@ -35,6 +35,7 @@ class Arm:
       transferred: `{width: {seed: loss}}` of that pair.
       regrets: `{width: loss lost by not tuning there}`, against the width's best pair of the same family of rules.
       score: its scorecard, where the pair is the tuned one.
+      tables: `{width: {pair: {seed: loss}}}` of all its trials, likewise.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Arm:
     transferred: dict[int, dict[int, float]]
     regrets: dict[int, Estimate]
     score: RecipeScore | None = None
+    tables: dict[int, dict[Pair, dict[int, float]]] = field(default_factory=dict)
 
     @property
     def target(self) -> int:
@@ -120,7 +122,10 @@ def _arm(name: str, observations: Sequence[Observation], score: RecipeScore) -> 
     for one in observations:
         if one.pair == score.tuned and not one.stopped:
             transferred.setdefault(one.width, {})[one.seed] = one.loss
-    return Arm(name, score.tuned, transferred, score.regrets, score)
+    tables = {
+        width: losses_by_pair(one for one in observations if one.width == width) for width in score.widths
+    }
+    return Arm(name, score.tuned, transferred, score.regrets, score, tables)
 
 
 def strong_arms(rows: Sequence[Row], horizon: str, strong: float, vocab_size: int) -> dict[str, Arm]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from arms import OWN, Arm
+from collapse import collapse_power
 from matplotlib.figure import Figure
 from results import Row
 from rules_study import RULES
@@ -17,6 +18,7 @@ from spectra import kinds, matching_power
 
 from mupwd.files import write_atomically
 from mupwd.report.figure import COLOURS, width_style
+from mupwd.transfer.curve import learning_rate_curve, weight_decay_curve
 from mupwd.transfer.optimum import Optimum
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ def draw_losses(file: Path, arms: Mapping[str, Arm], controls: Sequence[str]) ->
     for axes, name in zip(grid[1], RULES, strict=False):
         _curves(axes, arms[name], "weight_decay")
         axes.set_title(f"decay of a matrix ∝ m^p, {name}", fontsize=10)
+    for axes in grid[0][len(above) :]:
+        axes.set_visible(False)
     for row in grid:
         row[0].set_ylabel("held-out loss, nats per token")
     grid[0][0].legend(fontsize=8, frameon=False, title="width", title_fontsize=8)
@@ -82,6 +86,12 @@ def _decays(axes: Axes, own: Arm, rows: Sequence[Row], strong: float) -> None:
         axes.plot(
             at, np.log2(list(matched.values())), color=COLOURS[2], linewidth=0.9, alpha=0.7, label=label
         )
+    power = collapse_power(rows, own.pair[0], base)
+    if power is not None and power.interval is not None:
+        low, high = (end * octaves for end in power.interval)
+        axes.fill_between(octaves, low, high, color=COLOURS[1], alpha=0.25, linewidth=0)
+        label = "lays losses on top of each other"
+        axes.plot(octaves, power.value * octaves, color=COLOURS[1], linewidth=1.6, label=label)
     optima = _joint(own)
     if optima:
         start = optima[base].log2
@@ -95,10 +105,11 @@ def _decays(axes: Axes, own: Arm, rows: Sequence[Row], strong: float) -> None:
             yerr=bars,
             color=COLOURS[4],
             marker="o",
-            linewidth=1.6,
+            linestyle="",
             capsize=3,
             label="gives the lowest loss",
         )
+    axes.set_ylim(-1.2, octaves[-1] + 1.2)  # intervals of flat minima go far beyond
     axes.set_xticks(octaves, [f"{width}" for width in widths])
     axes.set_xlabel("width")
     _plain(axes)
@@ -115,11 +126,14 @@ def _bar(optimum: Optimum) -> tuple[float, float]:
 
 
 def _curves(axes: Axes, arm: Arm, what: str) -> None:
-    assert arm.score is not None
-    for rank, (_, one) in enumerate(arm.score.widths.items()):
-        curve = getattr(one, what)
+    for rank, (width, table) in enumerate(arm.tables.items()):
+        # Lines through the transferred pair.
+        curve = (
+            learning_rate_curve(table, arm.pair[1])
+            if what == "learning_rate"
+            else weight_decay_curve(table, arm.pair[0])
+        )
         finite = {value: loss for value, loss in curve.means.items() if math.isfinite(loss)}
-        width = list(arm.score.widths)[rank]
         axes.plot(np.log2(list(finite)), list(finite.values()), label=str(width), **width_style(rank))
         low = min(finite, key=finite.__getitem__)
         axes.plot(math.log2(low), finite[low], marker="*", markersize=11, color=COLOURS[rank % len(COLOURS)])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from arms import OWN, Arm, arms, common_decays, preferred_power, strong_arms
+from collapse import collapse_power
 from presets import BASE_RULE, CONTROLS, PRESETS
 from results import Row
 from spectra import kinds, matching_power, mismatch, rank_correlation, transferred_rows
@@ -89,6 +90,11 @@ def _horizon(
     base = min(own.transferred)
     preferred = preferred_power(own)
     powers = [matching_power(common, kind, strong[OWN].pair, base)[0] for kind in kinds(common, "sigma_1")]
+    lines = {
+        rate: collapse_power(common, rate, base)
+        for rate in sorted({row.observation.learning_rate for row in common})
+    }
+    collapsed = [one.value for one in lines.values() if one is not None]
     matched = [one.value for one in powers if one is not None]
     steps = {row.observation.width: row.steps for row in common}
     return {
@@ -105,6 +111,9 @@ def _horizon(
         "correlation": _correlation(
             mine, strong | {n: found[n] for n in CONTROLS if n in found}, base, decays
         ),
+        "collapse_tuned": estimate(lines[own.pair[0]], 2),
+        "collapse_low": f"{min(collapsed):.2f}",
+        "collapse_high": f"{max(collapsed):.2f}",
         "preferred": estimate(preferred, 2),
         "matching_low": f"{min(matched):.2f}" if matched else "–",
         "matching_high": f"{max(matched):.2f}" if matched else "–",

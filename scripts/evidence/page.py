@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from arms import OWN, arms, common_decays, strong_arms
 from figures import draw_decays, draw_losses
@@ -59,12 +60,19 @@ def main() -> int:
         return 0 if same else 1
     write_atomically(PAGE, text)
     rows, about, _ = read_results(RESULTS)
-    files = [PAGE, *_draw(rows, vocab_size(about), PRESETS[about["preset"]].strong_decay)]
+    files = [PAGE, *draw(rows, about)]
     print(f"Written: {', '.join(str(file.relative_to(ROOT)) for file in files)}")
     return 0
 
 
-def _draw(rows: Sequence[Row], vocabulary: int, strong_decay: float) -> list[Path]:
+def draw(rows: Sequence[Row], about: Mapping[str, Any]) -> list[Path]:
+    """Draws the page's pictures and returns their files.
+
+    Args:
+      rows: all trials.
+      about: what they ran on.
+    """
+    vocabulary, strong_decay = vocab_size(about), PRESETS[about["preset"]].strong_decay
     horizons = {}
     for horizon in dict.fromkeys(row.horizon for row in rows):
         decays = common_decays(rows, horizon)
