@@ -74,7 +74,8 @@ def arms(rows: Sequence[Row], horizon: str, vocab_size: int) -> dict[str, Arm]:
     found = {name: _rule(name, common, base, decays, tuned, start) for name in RULES}
     controls = [row.observation for row in rows if (row.horizon, row.sweep) == (horizon, "controls")]
     for recipe in CONTROLS:
-        if some := [one for one in controls if one.recipe == recipe]:
+        some = [one for one in controls if one.recipe == recipe]
+        if _is_complete(some, {one.width for one in common}):
             found[recipe] = _arm(recipe, some, scorecard(some, initial_loss=start)[recipe])
     return found
 
@@ -107,6 +108,13 @@ def preferred_power(arm: Arm) -> Estimate | None:
         return None
     low, high = drift.interval
     return Estimate(0.5 + drift.slope, (0.5 + low, 0.5 + high))
+
+
+def _is_complete(observations: Sequence[Observation], widths: set[int]) -> bool:
+    """Whether a sweep of a control has come to its end: at every width some pairs ran with all seeds."""
+    seeds = {one.seed for one in observations}
+    ran = {width: losses_by_pair(one for one in observations if one.width == width) for width in widths}
+    return all(table and max(map(len, table.values())) == len(seeds) for table in ran.values())
 
 
 def _rule(

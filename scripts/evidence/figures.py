@@ -40,7 +40,7 @@ def draw_decays(file: Path, horizons: Mapping[str, tuple[Mapping[str, Arm], Sequ
         _decays(axes, arms[OWN], rows, strong)
         axes.set_title({"fixed": "equal tokens", "growing": "equal tokens per parameter"}[name], fontsize=10)
     panels[0].set_ylabel("decay of a matrix over the base's, octaves")
-    panels[-1].legend(fontsize=8, frameon=False, loc="upper left")
+    panels[-1].legend(fontsize=8, frameon=False, loc="lower right")
     return _write(figure, file)
 
 

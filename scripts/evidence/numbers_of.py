@@ -11,20 +11,21 @@ from arms import OWN, Arm, arms, common_decays, preferred_power, strong_arms
 from collapse import collapse_power
 from presets import BASE_RULE, CONTROLS, PRESETS
 from results import Row
-from spectra import kinds, matching_power, mismatch, rank_correlation, transferred_rows
+from spectra import kinds, matching_power, mismatch, rank_correlation, transferred_rows, width_slopes
 from tables import (
     collapse_table,
     elapsed_table,
     estimate,
     exponent_table,
     law_table,
-    name_of,
     regret_table,
     shape_table,
     slope_table,
     strong_table,
     transfer_table,
 )
+
+_NOT_RUN = "*Not complete yet: `python scripts/evidence/run.py --only fixed` goes on with it.*"
 
 
 def numbers(
@@ -56,7 +57,7 @@ def _setting(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, str]:
     manifest = next(iter(about["sweeps"].values()))
     environment, run = manifest["environment"], manifest["run"]
     given = run["hyperparameters"]
-    revisions = sorted({str(one["environment"]["git_revision"])[:12] for one in about["sweeps"].values()})
+    revisions = dict.fromkeys(name[:12] for one in about["sweeps"].values() for name in one["revisions"])
     return {
         "trials": f"{len(rows):,}",
         "hours": f"{sum(row.seconds for row in rows) / 3600:.1f}",
@@ -94,11 +95,22 @@ def _horizon(
         rate: collapse_power(common, rate, base)
         for rate in sorted({row.observation.learning_rate for row in common})
     }
+    fits = [one["decay"]["value"] for one in (measured or {}).get("modules", []) if one["decay"]]
     collapsed = [one.value for one in lines.values() if one is not None]
     matched = [one.value for one in powers if one is not None]
+    controls = {name: found.pop(name) for name in CONTROLS if name in found}
+    moves = _moves(mine, strong | controls, base, decays)
+    fitted = [
+        transferred_rows(mine, arm, base, decays)
+        for name, arm in strong.items()
+        if name.startswith("fitted({")
+    ]
+    flat = [slope.value for some in fitted for slope in width_slopes(some, "sigma_1").values()]
+    widest = max(own.transferred) / base
     steps = {row.observation.width: row.steps for row in common}
     return {
         "transfer": transfer_table(found),
+        "controls": transfer_table({OWN: own} | controls) if controls else _NOT_RUN,
         "regrets": regret_table(found),
         "laws": law_table(found),
         "strong": strong_table(strong),
@@ -108,12 +120,18 @@ def _horizon(
         "shapes": shape_table(common, strong[OWN], base, decays),
         "elapsed": elapsed_table(common, own, base),
         "elapsed_strong": elapsed_table(common, strong[OWN], base),
-        "correlation": _correlation(
-            mine, strong | {n: found[n] for n in CONTROLS if n in found}, base, decays
-        ),
+        "correlation_regret": _correlation(moves, 1),
+        "correlation_change": _correlation(moves, 2),
+        "fitted_slope_low": f"{min(flat):+.2f}" if flat else "–",
+        "fitted_slope_high": f"{max(flat):+.2f}" if flat else "–",
         "collapse_tuned": estimate(lines[own.pair[0]], 2),
         "collapse_low": f"{min(collapsed):.2f}",
         "collapse_high": f"{max(collapsed):.2f}",
+        "fit_low": f"{min(fits):.2f}" if fits else "–",
+        "fit_high": f"{max(fits):.2f}" if fits else "–",
+        "widest": f"{widest:g}",
+        "more_low": f"{widest ** (min(collapsed) - 0.5):.1f}",
+        "more_high": f"{widest ** (max(matched) - 0.5):.1f}",
         "preferred": estimate(preferred, 2),
         "matching_low": f"{min(matched):.2f}" if matched else "–",
         "matching_high": f"{max(matched):.2f}" if matched else "–",
@@ -141,18 +159,25 @@ def _keys(found: Mapping[str, Arm]) -> dict[str, str]:
     return {key: name for key, name in keys.items() if name in found}
 
 
-def _correlation(rows: Sequence[Row], found: Mapping[str, Arm], base: int, decays: tuple[float, ...]) -> str:
-    """Over the arms: how far singular values move against what is lost at the target."""
-    pairs = {}
+def _moves(
+    rows: Sequence[Row], found: Mapping[str, Arm], base: int, decays: tuple[float, ...]
+) -> dict[str, tuple[float, float, float]]:
+    """By arm: octaves that singular values move, regret at the target, and how far that is from the base's."""
+    moves = {}
     for name, arm in found.items():
         some = transferred_rows(rows, arm, base, decays)
-        regret = arm.regrets.get(arm.target)
-        if regret is not None and {base, arm.target} <= {row.observation.width for row in some}:
-            pairs[name] = (mismatch(some, base), regret.value)
-    if len(pairs) < 4:
-        return f"not computed: {len(pairs)} arms"
-    statistic, p_value = rank_correlation(*zip(*pairs.values(), strict=True))
-    listed = ", ".join(
-        f"{name_of(name)} {moved:.2f}" for name, (moved, _) in sorted(pairs.items(), key=lambda i: i[1])
+        ends = [arm.regrets.get(width) for width in (base, arm.target)]
+        if None not in ends and {base, arm.target} <= {row.observation.width for row in some}:
+            narrow, wide = (one.value for one in ends if one is not None)
+            moves[name] = (mismatch(some, base), wide, abs(wide - narrow))
+    return moves
+
+
+def _correlation(moves: Mapping[str, tuple[float, float, float]], column: int) -> str:
+    """Rank correlation over the arms of how far singular values move with another column."""
+    if len(moves) < 4:
+        return f"not computed, as there are {len(moves)} arms"
+    statistic, p_value = rank_correlation(
+        [one[0] for one in moves.values()], [one[column] for one in moves.values()]
     )
-    return f"{statistic:+.2f} (p = {p_value:.2f}, {len(pairs)} arms; octaves that σ_top moves: {listed})"
+    return f"{statistic:+.2f} (p = {p_value:.2f}, {len(moves)} arms)"

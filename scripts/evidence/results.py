@@ -73,7 +73,7 @@ def write_results(preset: Preset, trials: Path, out: Path) -> list[Path]:
     # Without a time in it, so that equal results are equal files.
     write_atomically(files[0], gzip.compress(text.getvalue().encode(), mtime=0))
     manifests = {
-        f"{folder.parent.name}/{folder.name}": read_manifest(folder)
+        f"{folder.parent.name}/{folder.name}": {**read_manifest(folder), "revisions": _revisions(folder)}
         for folder in sorted(trials.glob("*/*"))
         if (folder / "manifest.json").is_file()
     }
@@ -96,6 +96,14 @@ def read_results(folder: Path) -> tuple[list[Row], dict[str, Any], dict[str, Any
     exponent = folder / "exponent.json"
     measured = json.loads(exponent.read_text(encoding="utf-8")) if exponent.is_file() else None
     return list(_rows(csv.DictReader(io.StringIO(text)))), about, measured
+
+
+def _revisions(folder: Path) -> list[str]:
+    """Of the code that a sweep was started and gone on with, the first one first."""
+    later = sorted((folder / "environments").glob("*.json"), key=lambda file: file.stat().st_mtime)
+    found = [read_manifest(folder)["environment"]["git_revision"]]
+    found += [json.loads(file.read_text(encoding="utf-8"))["git_revision"] for file in later]
+    return [str(one) for one in dict.fromkeys(found)]
 
 
 def _kept(result: Result) -> dict[str, float]:

@@ -144,7 +144,7 @@ def slope_table(rows: Sequence[Row], arms: Mapping[str, Arm], base: int, decays:
 
 
 def exponent_table(measured: Mapping[str, Any] | None, rows: Sequence[Row], own: Arm, base: int) -> str:
-    """Returns per kind of layer which power of the width the decay should follow, by three ways of asking."""
+    """Returns per kind of layer which power of the width the decay should follow, by its singular values."""
     modules = {one["name"]: one for one in (measured or {}).get("modules", [])}
     lines = []
     for kind in kinds(rows, "sigma_1"):
@@ -155,7 +155,6 @@ def exponent_table(measured: Mapping[str, Any] | None, rows: Sequence[Row], own:
             [
                 f"`{short(kind)}`",
                 exponent(_read(module.get("decay"))),
-                exponent(_read(module.get("e"))),
                 exponent(power),
                 *(exponent(law.exponents[name] if law else None) for name in ("lr", "wd", "m")),
             ]
@@ -163,7 +162,6 @@ def exponent_table(measured: Mapping[str, Any] | None, rows: Sequence[Row], own:
     head = [
         "kind of layer",
         "`mupwd check --fit`: decay ∝ m^",
-        "its e",
         "decay that keeps σ_top in the sweep ∝ m^",
     ]
     return table([*head, "σ_top ∝ lr^", "wd^", "m^"], lines)

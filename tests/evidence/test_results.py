@@ -19,7 +19,7 @@ SPECTRAL = {"sigma_1": 2.0, "sigma_1_last_quarter": 1.5, "stable_rank": 3.0, "er
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     directory = tmp_path / "trials" / "fixed" / "rules"
-    open_manifest(directory, {"corpus": {"vocab_size": 256}})
+    open_manifest(directory, {"corpus": {"vocab_size": 256}}, {"git_revision": "abc"})
     store = Store(directory, print)
     for width in (32, 64):
         for decay, loss in ((0.25, 1.5), (0.5, math.nan)):
