@@ -56,14 +56,14 @@ def weight_factors(plan: Plan) -> dict[str, float]:
 
 
 def _takers(plan: Plan, path: str, factor: float) -> list[str]:
-    """The readout itself; where it is normalised or rounded before its use, what is multiplied after that."""
+    """The readout itself; where it is normalised or rounded before its use, what else logits are proportional to."""
     altered = plan[path].parameter.altered
     if not altered:
         return [path]
     found = [p.path for p in plan.values() if readout(path) in p.parameter.folds]
     if not found:
         raise PlanError(
-            f"{path} is normalised or rounded before it is used at {altered}, and nothing after that takes its factor "
+            f"{path} is normalised or rounded before it is used at {altered}, and nothing else takes its factor "
             f"{factor:g}: multiply the logits by it in the model, {_KEEP}"
         )
     return found
