@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from mupwd.plan.resolve import growth
 from mupwd.tracing.decide import deciding, inside_branch
@@ -48,7 +47,7 @@ def with_folds(
     for number, (path, parameter) in enumerate(parameters.items()):
         if parameter.role != "output":
             continue
-        uses = [use for _, use in _decided(number, record)]
+        uses = _decided(number, record)
         operands = {(use.location, slot) for use in uses for slot in use.operands}
         if not proportional(base, number, operands):
             found[path] = replace(found[path], altered=", ".join(dict.fromkeys(use.source for use in uses)))
@@ -97,12 +96,13 @@ def _branches(record: Record) -> tuple[set[tuple[Location, int]], list[int]]:
 def _held(number: int, record: Record) -> bool:
     """Whether a parameter is used, and only inside residual branches."""
     uses = _decided(number, record)
-    return bool(uses) and all(inside_branch(use, record) for _, use in uses)
+    return bool(uses) and all(inside_branch(use, record) for use in uses)
 
 
-def _decided(number: int, record: Record) -> Sequence[tuple[Any, Use]]:
+def _decided(number: int, record: Record) -> list[Use]:
     """The uses of a parameter that say what its role is."""
-    return deciding([(key, use) for key, use in record.uses.items() if use.param == number], record)
+    own = [(key, use) for key, use in record.uses.items() if use.param == number]
+    return [use for _, use in deciding(own, record)]
 
 
 def _order(location: Location) -> tuple[int, ...]:

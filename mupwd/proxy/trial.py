@@ -15,8 +15,9 @@ from mupwd.proxy.model_family import family
 from mupwd.proxy.trainer import Trainer
 
 _TUNED = ("learning_rate", "weight_decay")
-_RATIOS = ("depth_ratio", "batch_ratio", "token_ratio", "sequence_ratio")
-_PLAN = {"recipe": "mupwd", "base": 32, **dict.fromkeys(_RATIOS, 1.0)}
+RATIOS = ("depth_ratio", "batch_ratio", "token_ratio", "sequence_ratio")
+"""Of the plan, besides the widths."""
+_PLAN = {"recipe": "mupwd", "base": 32, **dict.fromkeys(RATIOS, 1.0)}
 _PROXY = tuple(field.name for field in dataclasses.fields(ProxyConfig))
 _TRAIN = tuple(field.name for field in dataclasses.fields(TrainConfig))
 _CORPUS = {"corpus": "stdlib", "tokenizer": "bytes"}

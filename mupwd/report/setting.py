@@ -11,10 +11,9 @@ from typing import Any, Protocol
 from mupwd.plan import Plan
 from mupwd.proxy import family
 from mupwd.proxy.manifest import read_manifest
+from mupwd.proxy.trial import RATIOS
 from mupwd.sweep.proxy_study import proxy_configs
 from mupwd.sweep.trial import Result
-
-_RATIOS = ("depth_ratio", "batch_ratio", "token_ratio", "sequence_ratio")  # of the plan, besides the widths
 
 Factors = tuple[float, float]
 """On the learning rate and on the coupled weight decay, relative to the base."""
@@ -104,7 +103,7 @@ def study_setting(study: Described, results: Sequence[Result], directory: Path, 
     def plan(recipe: str, choose: Callable[[Iterable[int]], int]) -> Plan:
         # Of the widths that ran: a sweep that was given up, or that halves, may lack some.
         width = choose(one.trial.width for one in results if one.trial.hyperparameters["recipe"] == recipe)
-        ratios = {name: value for name, value in study.given(width).items() if name in _RATIOS}
+        ratios = {name: value for name, value in study.given(width).items() if name in RATIOS}
         return llamas.plan(width, recipe=recipe, form=form, **ratios)
 
     def factors(plan: Plan) -> Factors:

@@ -8,7 +8,6 @@ whose parameters are scaled by it gives the results of the model with the factor
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -61,11 +60,7 @@ def fold(
       last: an order of the parameters; where several would do, the last one takes the factor.
     """
     equations = _Equations(operands, results)
-    inputs, number = [], 0
-    for flag in traced.is_parameter:
-        inputs.append({number: 1.0} if flag else {})
-        number += flag
-    for degree in equations.run(traced.jaxpr, inputs, ()):
+    for degree in equations.run(traced.jaxpr, _degrees(traced), ()):
         equations.add(degree, 0.0, "the function's result")
     return _solved(equations.found, last)
 
@@ -78,14 +73,20 @@ def proportional(traced: Program, parameter: int, operands: Set[tuple[Location, 
       parameter: its number.
       operands: the uses: operands of equations, by (location, slot).
     """
+    alone: Degree = {parameter: 1.0}
     walk = _Proportions(operands, frozenset())
-    numbers = itertools.accumulate(traced.is_parameter, initial=0)
-    inputs = [
-        {number: 1.0} if flag and number == parameter else {}
-        for flag, number in zip(traced.is_parameter, numbers, strict=False)
-    ]
-    walk.run(traced.jaxpr, inputs, ())
-    return all(degree == {parameter: 1.0} for degree in walk.seen)
+    walk.run(traced.jaxpr, [degree if degree == alone else {} for degree in _degrees(traced)], ())
+    return all(degree == alone for degree in walk.seen)
+
+
+def _degrees(traced: Program) -> list[Degree]:
+    """The degrees of a program's inputs: each parameter's in itself is 1."""
+    degrees: list[Degree] = []
+    number = 0
+    for flag in traced.is_parameter:
+        degrees.append({number: 1.0} if flag else {})
+        number += flag
+    return degrees
 
 
 @dataclass(frozen=True)
@@ -198,12 +199,11 @@ class _Equations:
         return known[0]
 
 
+@dataclass
 class _Proportions(_Equations):
     """The same walk for the degrees alone: what is not homogeneous has none, which NaN stands for."""
 
-    def __init__(self, operands: Set[tuple[Location, int]], results: Set[Location]):
-        super().__init__(operands, results)
-        self.seen: list[Degree] = []
+    seen: list[Degree] = field(default_factory=list)
 
     def add(self, degree: Degree, right: float, source: str) -> None:
         if right:
