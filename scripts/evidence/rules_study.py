@@ -49,8 +49,13 @@ def tuned_pair(table: Mapping[Pair, Mapping[int, float]], decays: tuple[float, .
     """
     room = max(abs(round(2 * (power - _OWN) * math.log2(widest))) for power in RULES.values())
     some = {pair: losses for pair, losses in table.items() if pair[1] in decays[room : len(decays) - room]}
-    most = max(map(len, some.values()))
-    return best_pair({pair: losses for pair, losses in some.items() if len(losses) == most})
+    return _best_so_far(some)
+
+
+def _best_so_far(table: Mapping[Pair, Mapping[int, float]]) -> Pair:
+    """The best of the pairs that ran with the most seeds; not all of them need have run."""
+    most = max(map(len, table.values()))
+    return best_pair({pair: losses for pair, losses in table.items() if len(losses) == most})
 
 
 def nearest(decays: tuple[float, ...], wanted: float) -> float:
@@ -130,8 +135,7 @@ class RulesStudy:
 
     def _needed(self, table: dict[Pair, dict[int, float]], tuned: Pair, width: int) -> set[Pair]:
         """The pairs of the grid, as its own rule calls them, that need all seeds at a width."""
-        most = max(map(len, table.values()))
-        best = best_pair({pair: losses for pair, losses in table.items() if len(losses) == most})
+        best = _best_so_far(table)
         found = self._cross(best, reach=2)
         decays = self._decays
         for name in RULES:
