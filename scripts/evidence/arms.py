@@ -23,6 +23,8 @@ from mupwd.transfer.observations import (
 )
 
 OWN = "p = 1/2"
+Tables = dict[int, dict[Pair, dict[int, float]]]
+"""`{width: {pair: {seed: loss}}}`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Arm:
       transferred: `{width: {seed: loss}}` of that pair.
       regrets: `{width: loss lost by not tuning there}`, against the width's best pair of the same family of rules.
       score: its scorecard, where the pair is the tuned one.
-      tables: `{width: {pair: {seed: loss}}}` of all its trials, likewise.
+      tables: losses of all its trials, likewise.
     """
 
     name: str
@@ -43,7 +45,7 @@ class Arm:
     transferred: dict[int, dict[int, float]]
     regrets: dict[int, Estimate]
     score: RecipeScore | None = None
-    tables: dict[int, dict[Pair, dict[int, float]]] = field(default_factory=dict)
+    tables: Tables = field(default_factory=dict)
 
     @property
     def target(self) -> int:
@@ -56,43 +58,90 @@ class Arm:
         return float(np.mean(list(self.transferred[self.target].values())))
 
 
-def arms(rows: Sequence[Row], horizon: str, vocab_size: int) -> dict[str, Arm]:
-    """Returns what each rule makes of its tuned pair: the powers of the decay, and the controls that ran.
+@dataclass(frozen=True)
+class Comparison:
+    """What the trials of one horizon say of the rules, and what they are said on.
+
+    Attributes:
+      rows: all trials of the horizon.
+      common: those of the grid that all powers share, and of the rules that are compared at the strong decay only.
+      decays: of that grid, ascending: those that ran at every width.
+      base: width.
+      arms: the powers, by name, at the tuned pair.
+      controls: the controls that ran to their end, likewise.
+      strong: the rules at the tuned learning rate and the strong decay; regret is against each width's best pair
+        of the common grid.
+    """
+
+    rows: list[Row]
+    common: list[Row]
+    decays: tuple[float, ...]
+    base: int
+    arms: dict[str, Arm]
+    controls: dict[str, Arm]
+    strong: dict[str, Arm]
+
+    @property
+    def own(self) -> Arm:
+        """The rule under which the common grid ran."""
+        return self.arms[OWN]
+
+
+def compare(rows: Sequence[Row], horizon: str, strong: float, vocab_size: int) -> Comparison:
+    """Returns what each rule makes of its tuned pair.
 
     Args:
       rows: all trials.
       horizon: "fixed" or "growing".
+      strong: the strong decay, at the base.
       vocab_size: of the text; a model that has learnt nothing has its logarithm as loss.
     """
+    mine = [row for row in rows if row.horizon == horizon]
+    rules = [row for row in mine if row.sweep == "rules"]
+    decays = _common_decays(rules)
+    common = [
+        row for row in rules if row.observation.recipe != BASE_RULE or row.observation.weight_decay in decays
+    ]
+    grid = [row.observation for row in common if row.observation.recipe == BASE_RULE]
+    others = [row.observation for row in common if row.observation.recipe != BASE_RULE]
+    tables = _tables(grid)
+    base = min(tables)
+    tuned = tuned_pair(tables[base], decays, max(tables) / base)
     start = math.log(vocab_size)
-    rules = [row.observation for row in rows if (row.horizon, row.sweep) == (horizon, "rules")]
-    decays = common_decays(rows, horizon)
-    common = [one for one in rules if one.recipe == BASE_RULE and one.weight_decay in decays]
-    base = min(one.width for one in common)
-    at_base = losses_by_pair(one for one in common if one.width == base)
-    tuned = tuned_pair(at_base, decays, max(one.width for one in common) / base)
-    found = {name: _rule(name, common, base, decays, tuned, start) for name in RULES}
-    controls = [row.observation for row in rows if (row.horizon, row.sweep) == (horizon, "controls")]
+    return Comparison(
+        mine,
+        common,
+        decays,
+        base,
+        {name: _rule(name, grid, base, decays, tuned, start) for name in RULES},
+        _controls(mine, set(tables), start),
+        _strong(tables, others, decays, (tuned[0], nearest(decays, strong))),
+    )
+
+
+def _common_decays(rules: Sequence[Row]) -> tuple[float, ...]:
+    ran: dict[int, set[float]] = {}
+    for row in rules:
+        if row.observation.recipe == BASE_RULE:
+            ran.setdefault(row.observation.width, set()).add(row.observation.weight_decay)
+    return tuple(sorted(set.intersection(*ran.values())))
+
+
+def _tables(observations: Sequence[Observation]) -> Tables:
+    return {
+        width: losses_by_pair(one for one in observations if one.width == width)
+        for width in sorted({one.width for one in observations})
+    }
+
+
+def _controls(rows: Sequence[Row], widths: set[int], start: float) -> dict[str, Arm]:
+    controls = [row.observation for row in rows if row.sweep == "controls"]
+    found = {}
     for recipe in CONTROLS:
         some = [one for one in controls if one.recipe == recipe]
-        if _is_complete(some, {one.width for one in common}):
+        if _is_complete(some, widths):
             found[recipe] = _arm(recipe, some, scorecard(some, initial_loss=start)[recipe])
     return found
-
-
-def common_decays(rows: Sequence[Row], horizon: str) -> tuple[float, ...]:
-    """Returns the decays of the grid that all powers share, ascending: those that ran at every width.
-
-    Args:
-      rows: all trials.
-      horizon: "fixed" or "growing".
-    """
-    ran: dict[int, set[float]] = {}
-    for row in rows:
-        one = row.observation
-        if (row.horizon, row.sweep, one.recipe) == (horizon, "rules", BASE_RULE):
-            ran.setdefault(one.width, set()).add(one.weight_decay)
-    return tuple(sorted(set.intersection(*ran.values())))
 
 
 def preferred_power(arm: Arm) -> Estimate | None:
@@ -118,9 +167,9 @@ def _is_complete(observations: Sequence[Observation], widths: set[int]) -> bool:
 
 
 def _rule(
-    name: str, common: Sequence[Observation], base: int, decays: tuple[float, ...], tuned: Pair, start: float
+    name: str, grid: Sequence[Observation], base: int, decays: tuple[float, ...], tuned: Pair, start: float
 ) -> Arm:
-    known = [relabelled(one, name, base, decays) for one in common]
+    known = [relabelled(one, name, base, decays) for one in grid]
     some = [one for one in known if one is not None]
     return _arm(name, some, scorecard(some, {name: tuned}, initial_loss=start)[name])
 
@@ -130,35 +179,16 @@ def _arm(name: str, observations: Sequence[Observation], score: RecipeScore) -> 
     for one in observations:
         if one.pair == score.tuned and not one.stopped:
             transferred.setdefault(one.width, {})[one.seed] = one.loss
-    tables = {
-        width: losses_by_pair(one for one in observations if one.width == width) for width in score.widths
-    }
-    return Arm(name, score.tuned, transferred, score.regrets, score, tables)
+    return Arm(name, score.tuned, transferred, score.regrets, score, _tables(observations))
 
 
-def strong_arms(rows: Sequence[Row], horizon: str, strong: float, vocab_size: int) -> dict[str, Arm]:
-    """Returns the rules at the tuned learning rate and a strong decay: those of the common grid, and the others.
-
-    Their regret is against each width's best pair of the common grid.
-
-    Args:
-      rows: all trials.
-      horizon: "fixed" or "growing".
-      strong: the decay, at the base.
-      vocab_size: of the text.
-    """
-    decays = common_decays(rows, horizon)
-    rules = [row.observation for row in rows if (row.horizon, row.sweep) == (horizon, "rules")]
-    common = [one for one in rules if one.recipe == BASE_RULE and one.weight_decay in decays]
-    base = min(one.width for one in common)
-    rate = arms(rows, horizon, vocab_size)[OWN].pair[0]
-    pair = (rate, nearest(decays, strong))
-    tables = {
-        width: losses_by_pair(one for one in common if one.width == width)
-        for width in sorted({one.width for one in common})
-    }
+def _strong(
+    tables: Tables, others: Sequence[Observation], decays: tuple[float, ...], pair: Pair
+) -> dict[str, Arm]:
+    """The rules of the common grid, and the others, at a pair that is not the tuned one."""
+    base = min(tables)
     found: dict[str, Arm] = {}
-    for name in (*RULES, *dict.fromkeys(one.recipe for one in rules if one.recipe != BASE_RULE)):
+    for name in (*RULES, *dict.fromkeys(one.recipe for one in others)):
         losses: dict[int, dict[int, float]] = {}
         for width, table in tables.items():
             if width == base:  # there all rules are one
@@ -166,8 +196,8 @@ def strong_arms(rows: Sequence[Row], horizon: str, strong: float, vocab_size: in
             elif name in RULES:
                 at = decays.index(pair[1]) + steps_apart(name, width, base)
                 if 0 <= at < len(decays):
-                    losses[width] = dict(table[(rate, decays[at])])
-            elif some := {one.seed: one.loss for one in rules if (one.recipe, one.width) == (name, width)}:
+                    losses[width] = dict(table[(pair[0], decays[at])])
+            elif some := {one.seed: one.loss for one in others if (one.recipe, one.width) == (name, width)}:
                 losses[width] = some
         regrets = {width: _against_best(tables[width], mine) for width, mine in losses.items()}
         found[name] = Arm(name, pair, losses, regrets)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from arms import OWN, Arm
+from arms import OWN, Arm, Comparison
 from collapse import collapse_power
 from matplotlib.figure import Figure
-from results import Row
 from rules_study import RULES
 from spectra import kinds, matching_power
 
@@ -27,32 +26,31 @@ if TYPE_CHECKING:
 _LINES = {"p = 0": ":", "p = 1/2": "--", "p = 1": "-."}
 
 
-def draw_decays(file: Path, horizons: Mapping[str, tuple[Mapping[str, Arm], Sequence[Row], float]]) -> Path:
+def draw_decays(file: Path, horizons: Mapping[str, Comparison]) -> Path:
     """Draws, per horizon, by how much the matrices' best decay grows with the width, next to what the rules say.
 
     Args:
       file: where to.
-      horizons: `{name: (arms, rows of the common grid, the strong decay)}`.
+      horizons: by name.
     """
     figure = Figure(figsize=(5.2 * len(horizons), 4.2), layout="constrained", dpi=150)
     panels = np.atleast_1d(figure.subplots(1, len(horizons), sharey=True))
-    for axes, (name, (arms, rows, strong)) in zip(panels, horizons.items(), strict=True):
-        _decays(axes, arms[OWN], rows, strong)
+    for axes, (name, found) in zip(panels, horizons.items(), strict=True):
+        _decays(axes, found)
         axes.set_title({"fixed": "equal tokens", "growing": "equal tokens per parameter"}[name], fontsize=10)
     panels[0].set_ylabel("decay of a matrix over the base's, octaves")
     panels[-1].legend(fontsize=8, frameon=False, loc="lower right")
     return _write(figure, file)
 
 
-def draw_losses(file: Path, arms: Mapping[str, Arm], controls: Sequence[str]) -> Path:
+def draw_losses(file: Path, arms: Mapping[str, Arm]) -> Path:
     """Draws loss against learning rate for the controls and the rule, and against decay for each power.
 
     Args:
       file: where to.
-      arms: of one horizon.
-      controls: that ran.
+      arms: of one horizon, the controls that ran among them.
     """
-    above = [*controls, OWN]
+    above = [*(name for name in arms if name not in RULES), OWN]
     columns = max(len(above), len(RULES))
     figure = Figure(figsize=(3.6 * columns, 6.4), layout="constrained", dpi=150)
     grid = figure.subplots(2, columns, squeeze=False)
@@ -70,8 +68,8 @@ def draw_losses(file: Path, arms: Mapping[str, Arm], controls: Sequence[str]) ->
     return _write(figure, file)
 
 
-def _decays(axes: Axes, own: Arm, rows: Sequence[Row], strong: float) -> None:
-    base = min(own.transferred)
+def _decays(axes: Axes, comparison: Comparison) -> None:
+    own, rows, base = comparison.own, comparison.common, comparison.base
     widths = sorted(own.transferred)
     octaves = np.array([math.log2(width / base) for width in widths])
     for name, power in RULES.items():
@@ -79,7 +77,8 @@ def _decays(axes: Axes, own: Arm, rows: Sequence[Row], strong: float) -> None:
         axes.annotate(
             name, (octaves[-1], power * octaves[-1]), fontsize=8, color="0.35", ha="right", va="bottom"
         )
-    found = [matching_power(rows, kind, (own.pair[0], strong), base)[1] for kind in kinds(rows, "sigma_1")]
+    strong = comparison.strong[OWN].pair
+    found = [matching_power(rows, kind, strong, base)[1] for kind in kinds(rows, "sigma_1")]
     for rank, matched in enumerate(found):
         at = [math.log2(width / base) for width in matched]
         label = "keeps σ_top, one line per kind of layer" if not rank else None

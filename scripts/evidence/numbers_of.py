@@ -6,12 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from arms import OWN, Arm, arms, common_decays, preferred_power, strong_arms
+from arms import OWN, Arm, Comparison, compare, preferred_power
 from collapse import collapse_power
-from presets import BASE_RULE, CONTROLS, PRESETS
+from presets import PRESETS
 from results import Row
-from spectra import kinds, matching_power, mismatch, rank_correlation, transferred_rows, width_slopes
+from spectra import (
+    kinds,
+    matching_power,
+    mismatch,
+    power_law,
+    rank_correlation,
+    transferred_rows,
+    width_slopes,
+)
 from tables import (
     collapse_table,
     elapsed_table,
@@ -25,6 +32,7 @@ from tables import (
     transfer_table,
 )
 
+_KEYS = {"p0": "p = 0", "p_half": OWN, "p1": "p = 1"}  # names that can stand in braces
 _NOT_RUN = "*Not complete yet: `python scripts/evidence/run.py --only fixed` goes on with it.*"
 
 
@@ -38,19 +46,27 @@ def numbers(
       about: what they ran on.
       measured: what `mupwd check --fit` found; None where it did not run.
     """
-    found, vocabulary = _setting(rows, about), vocab_size(about)
-    strong_decay = PRESETS[about["preset"]].strong_decay
-    for horizon in dict.fromkeys(row.horizon for row in rows):
-        found |= {
-            f"{horizon}_{name}": text
-            for name, text in _horizon(rows, horizon, vocabulary, strong_decay, measured).items()
-        }
+    found = _setting(rows, about)
+    for horizon, comparison in comparisons(rows, about).items():
+        # The measurement is at equal tokens: every width runs the same number of decay timescales.
+        mine = _horizon(comparison, measured if horizon == "fixed" else None)
+        found |= {f"{horizon}_{name}": text for name, text in mine.items()}
     return found
 
 
-def vocab_size(about: Mapping[str, Any]) -> int:
-    """Returns the number of tokens that the text has."""
-    return int(next(iter(about["sweeps"].values()))["run"]["corpus"]["vocab_size"])
+def comparisons(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Comparison]:
+    """Returns what the trials of each horizon say of the rules.
+
+    Args:
+      rows: all trials.
+      about: what they ran on.
+    """
+    vocab_size = int(next(iter(about["sweeps"].values()))["run"]["corpus"]["vocab_size"])
+    strong = PRESETS[about["preset"]].strong_decay
+    return {
+        horizon: compare(rows, horizon, strong, vocab_size)
+        for horizon in dict.fromkeys(row.horizon for row in rows)
+    }
 
 
 def _setting(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, str]:
@@ -71,55 +87,40 @@ def _setting(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _horizon(
-    rows: Sequence[Row],
-    horizon: str,
-    vocabulary: int,
-    strong_decay: float,
-    measured: Mapping[str, Any] | None,
-) -> dict[str, str]:
-    mine = [row for row in rows if row.horizon == horizon]
-    decays = common_decays(rows, horizon)
-    common = [
-        row
-        for row in mine
-        if row.sweep == "rules"
-        and (row.observation.recipe != BASE_RULE or row.observation.weight_decay in decays)
-    ]
-    found, strong = arms(rows, horizon, vocabulary), strong_arms(rows, horizon, strong_decay, vocabulary)
-    own = found[OWN]
-    base = min(own.transferred)
-    preferred = preferred_power(own)
-    powers = [matching_power(common, kind, strong[OWN].pair, base)[0] for kind in kinds(common, "sigma_1")]
+def _horizon(found: Comparison, measured: Mapping[str, Any] | None) -> dict[str, str]:
+    own, base, strong = found.own, found.base, found.strong
     lines = {
-        rate: collapse_power(common, rate, base)
-        for rate in sorted({row.observation.learning_rate for row in common})
+        rate: power
+        for rate in sorted({row.observation.learning_rate for row in found.common})
+        if (power := collapse_power(found.common, rate, base)) is not None
     }
-    fits = [one["decay"]["value"] for one in (measured or {}).get("modules", []) if one["decay"]]
-    collapsed = [one.value for one in lines.values() if one is not None]
-    matched = [one.value for one in powers if one is not None]
-    controls = {name: found.pop(name) for name in CONTROLS if name in found}
-    moves = _moves(mine, strong | controls, base, decays)
-    fitted = [
-        transferred_rows(mine, arm, base, decays)
-        for name, arm in strong.items()
-        if name.startswith("fitted({")
-    ]
+    collapsed = [one.value for one in lines.values()]
+    layers = kinds(found.common, "sigma_1")
+    powers = {kind: matching_power(found.common, kind, strong[OWN].pair, base)[0] for kind in layers}
+    matched = [one.value for one in powers.values() if one is not None]
+    laws = {kind: power_law(found.common, kind, strong[OWN].pair, base) for kind in layers}
+    transferred = {
+        name: transferred_rows(found.rows, arm, base, found.decays)
+        for name, arm in (strong | found.controls).items()
+    }
+    moves = _moves(transferred, strong | found.controls, base)
+    fitted = [some for name, some in transferred.items() if name.startswith("fitted({")]
     flat = [slope.value for some in fitted for slope in width_slopes(some, "sigma_1").values()]
-    widest = max(own.transferred) / base
-    steps = {row.observation.width: row.steps for row in common}
+    fits = [one["decay"]["value"] for one in (measured or {}).get("modules", []) if one["decay"]]
+    widths = sorted(own.transferred)
+    widest = widths[-1] / base
     return {
-        "transfer": transfer_table(found),
-        "controls": transfer_table({OWN: own} | controls) if controls else _NOT_RUN,
-        "regrets": regret_table(found),
-        "laws": law_table(found),
+        "transfer": transfer_table(found.arms),
+        "controls": transfer_table({OWN: own} | found.controls) if found.controls else _NOT_RUN,
+        "regrets": regret_table(found.arms),
+        "laws": law_table(found.arms),
         "strong": strong_table(strong),
-        "collapse": collapse_table(common, base),
-        "slopes": slope_table(mine, strong, base, decays),
-        "exponents": exponent_table(measured if horizon == "fixed" else None, common, strong[OWN], base),
-        "shapes": shape_table(common, strong[OWN], base, decays),
-        "elapsed": elapsed_table(common, own, base),
-        "elapsed_strong": elapsed_table(common, strong[OWN], base),
+        "collapse": collapse_table(lines),
+        "slopes": slope_table({name: transferred[name] for name in strong}, base),
+        "exponents": exponent_table(measured, powers, laws),
+        "shapes": shape_table(transferred[OWN]),
+        "elapsed": elapsed_table(found.common, own, base),
+        "elapsed_strong": elapsed_table(found.common, strong[OWN], base),
         "correlation_regret": _correlation(moves, 1),
         "correlation_change": _correlation(moves, 2),
         "fitted_slope_low": f"{min(flat):+.2f}" if flat else "–",
@@ -131,41 +132,27 @@ def _horizon(
         "fit_high": f"{max(fits):.2f}" if fits else "–",
         "widest": f"{widest:g}",
         "more_low": f"{widest ** (min(collapsed) - 0.5):.1f}",
-        "more_high": f"{widest ** (max(matched) - 0.5):.1f}",
-        "preferred": estimate(preferred, 2),
+        "more_high": f"{widest ** (max(matched) - 0.5):.1f}" if matched else "–",
+        "preferred": estimate(preferred_power(own), 2),
         "matching_low": f"{min(matched):.2f}" if matched else "–",
         "matching_high": f"{max(matched):.2f}" if matched else "–",
-        "matching_mean": f"{np.mean(matched):.2f}" if matched else "–",
         "lr": f"2^{math.log2(own.pair[0]):g}",
         "wd": f"2^{math.log2(own.pair[1]):g}",
-        "steps": " / ".join(f"{steps[width]:,}" for width in sorted(steps)),
-        "widths": " / ".join(str(width) for width in sorted(steps)),
+        "widths": " / ".join(map(str, widths)),
         **{
-            f"regret_{key}": estimate(found[name].regrets.get(found[name].target))
-            for key, name in _keys(found).items()
+            f"regret_{key}": estimate(found.arms[name].regrets.get(widths[-1])) for key, name in _KEYS.items()
         },
-        **{
-            f"strong_{key}": estimate(strong[name].regrets.get(max(steps)))
-            for key, name in _keys(strong).items()
-        },
+        **{f"strong_{key}": estimate(strong[name].regrets.get(widths[-1])) for key, name in _KEYS.items()},
     }
 
 
-def _keys(found: Mapping[str, Arm]) -> dict[str, str]:
-    """Names that can stand in braces."""
-    keys = {"p0": "p = 0", "p_half": "p = 1/2", "p1": "p = 1", "planted": "fitted(0.25)"}
-    keys |= {name: name for name in CONTROLS}
-    keys["fitted"] = next((name for name in found if name.startswith("fitted({")), "")
-    return {key: name for key, name in keys.items() if name in found}
-
-
 def _moves(
-    rows: Sequence[Row], found: Mapping[str, Arm], base: int, decays: tuple[float, ...]
+    transferred: Mapping[str, Sequence[Row]], arms: Mapping[str, Arm], base: int
 ) -> dict[str, tuple[float, float, float]]:
     """By arm: octaves that singular values move, regret at the target, and how far that is from the base's."""
     moves = {}
-    for name, arm in found.items():
-        some = transferred_rows(rows, arm, base, decays)
+    for name, some in transferred.items():
+        arm = arms[name]
         ends = [arm.regrets.get(width) for width in (base, arm.target)]
         if None not in ends and {base, arm.target} <= {row.observation.width for row in some}:
             narrow, wide = (one.value for one in ends if one is not None)

@@ -16,10 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arms import OWN, arms, common_decays, strong_arms
 from figures import draw_decays, draw_losses
-from numbers_of import numbers, vocab_size
-from presets import CONTROLS, PRESETS
+from numbers_of import comparisons, numbers
 from results import Row, read_results
 
 from mupwd.files import write_atomically
@@ -72,19 +70,11 @@ def draw(rows: Sequence[Row], about: Mapping[str, Any]) -> list[Path]:
       rows: all trials.
       about: what they ran on.
     """
-    vocabulary, strong_decay = vocab_size(about), PRESETS[about["preset"]].strong_decay
-    horizons = {}
-    for horizon in dict.fromkeys(row.horizon for row in rows):
-        decays = common_decays(rows, horizon)
-        common = [row for row in rows if row.horizon == horizon and row.observation.weight_decay in decays]
-        rules = [row for row in common if row.sweep == "rules"]
-        strong = strong_arms(rows, horizon, strong_decay, vocabulary)[OWN].pair[1]
-        horizons[horizon] = (arms(rows, horizon, vocabulary), rules, strong)
-    found, *_ = horizons["fixed"]
-    controls = [name for name in CONTROLS if name in found]
+    horizons = comparisons(rows, about)
+    fixed = horizons["fixed"]
     return [
         draw_decays(IMAGES / "evidence-decays.png", horizons),
-        draw_losses(IMAGES / "evidence-losses.png", found, controls),
+        draw_losses(IMAGES / "evidence-losses.png", fixed.controls | fixed.arms),
     ]
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from presets import BASE_RULE
 
 from mupwd.sweep.declare import Sweep
+from mupwd.sweep.grid import neighbours
 from mupwd.sweep.trial import Result, Trial
 from mupwd.transfer.observations import Observation, Pair, best_pair, losses_by_pair
 
@@ -147,10 +148,9 @@ class RulesStudy:
 
     def _cross(self, pair: Pair, reach: int) -> set[Pair]:
         """A pair, the learning rates next to it, and decays up to so many steps from it."""
-        rates, decays = sorted(self.sweep.learning_rates), self._decays
-        rate, decay = rates.index(pair[0]), decays.index(pair[1])
-        found = {(one, pair[1]) for one in rates[max(rate - 1, 0) : rate + 2]}
-        return found | {(pair[0], one) for one in decays[max(decay - reach, 0) : decay + reach + 1]}
+        decays, at = self._decays, self._decays.index(pair[1])
+        found = {(rate, pair[1]) for rate in neighbours(self.sweep.learning_rates, pair[0])}
+        return found | {(pair[0], one) for one in decays[max(at - reach, 0) : at + reach + 1]}
 
     @property
     def _strong(self) -> float:

@@ -8,27 +8,16 @@ from typing import Any
 
 import numpy as np
 from arms import Arm
-from collapse import collapse_power
 from presets import BASE_RULE
 from results import Row
 from rules_study import RULES
-from spectra import (
-    kinds,
-    matching_power,
-    mismatch,
-    power_law,
-    shape_distance,
-    transferred_rows,
-    width_slopes,
-)
+from spectra import kinds, mismatch, shape_distance, width_slopes
 
-from mupwd.diagnostics.powers import Exponent
-from mupwd.transfer import RecipeScore
+from mupwd.diagnostics.powers import Exponent, PowerFit
 from mupwd.transfer.drift import Drift
 from mupwd.transfer.observations import Estimate
 
 NAMES = {
-    "sp": "sp",
     "sp_embedding": "sp, muP's embedding rate",
     "fitted(0.25)": "p = -1/2 (planted mistake)",
 }
@@ -78,18 +67,13 @@ def strong_table(arms: Mapping[str, Arm]) -> str:
     return table(["rule", *(f"regret at {width}" for width in widths), f"loss at {widths[-1]}"], rows)
 
 
-def collapse_table(rows: Sequence[Row], base: int) -> str:
+def collapse_table(powers: Mapping[float, Estimate]) -> str:
     """Returns, per learning rate, which power lays the curves of loss against decay on top of each other."""
-    rates = sorted({row.observation.learning_rate for row in rows if row.observation.recipe == BASE_RULE})
     lines = []
-    for rate in rates:
-        power = collapse_power(rows, rate, base)
-        if power is not None and power.interval is not None:
-            low, high = power.interval
-            holds = [name for name, p in RULES.items() if low <= p <= high]
-            lines.append(
-                [f"2^{math.log2(rate):g}", estimate(power, 2), ", ".join(holds) or "none of 0, 1/2, 1"]
-            )
+    for rate, power in powers.items():
+        low, high = power.interval or (power.value, power.value)
+        holds = [name for name, p in RULES.items() if low <= p <= high]
+        lines.append([f"2^{math.log2(rate):g}", estimate(power, 2), ", ".join(holds) or "none of 0, 1/2, 1"])
     return table(["learning rate at the base", "power p", "interval holds"], lines)
 
 
@@ -107,9 +91,8 @@ def law_table(arms: Mapping[str, Arm]) -> str:
     """Returns how well optima follow a power of the width, and what a wrong learning rate costs."""
     rows = []
     for arm in arms.values():
-        if arm.score is None:
-            continue
-        score: RecipeScore = arm.score
+        score = arm.score
+        assert score is not None  # only arms at a strong decay have none
         lr, wd = score.learning_rate_law, score.weight_decay_law
         widths = sorted(score.widths)
         ends = [score.widths[width].sensitivity for width in (widths[0], widths[-1])]
@@ -128,14 +111,20 @@ def law_table(arms: Mapping[str, Arm]) -> str:
     return table([*head, "asymptotic regret", "asymptotic penalty"], rows)
 
 
-def slope_table(rows: Sequence[Row], arms: Mapping[str, Arm], base: int, decays: tuple[float, ...]) -> str:
-    """Returns the power of the width that singular values and gains follow at each arm's transferred pair."""
-    found = {arm.name: transferred_rows(rows, arm, base, decays) for arm in arms.values()}
-    found = {name: some for name, some in found.items() if len({row.observation.width for row in some}) > 2}
+def slope_table(transferred: Mapping[str, Sequence[Row]], base: int) -> str:
+    """Returns the power of the width that singular values and gains follow at each arm's transferred pair.
+
+    Args:
+      transferred: by arm, the trials of that pair.
+      base: width.
+    """
+    found = {
+        name: some for name, some in transferred.items() if len({row.observation.width for row in some}) > 2
+    }
     lines = []
     for quantity in ("sigma_1", "gain"):
         slopes = {name: width_slopes(some, quantity) for name, some in found.items()}
-        for kind in kinds(rows, quantity):
+        for kind in dict.fromkeys(kind for one in slopes.values() for kind in one):
             cells = [exponent(slopes[name].get(kind)) for name in found]
             lines.append([f"{'σ_top' if quantity == 'sigma_1' else 'gain'} `{short(kind)}`", *cells])
     moved = [f"{mismatch(some, base):.2f}" for some in found.values()]
@@ -143,36 +132,40 @@ def slope_table(rows: Sequence[Row], arms: Mapping[str, Arm], base: int, decays:
     return table(["power of the width", *map(name_of, found)], lines)
 
 
-def exponent_table(measured: Mapping[str, Any] | None, rows: Sequence[Row], own: Arm, base: int) -> str:
-    """Returns per kind of layer which power of the width the decay should follow, by its singular values."""
+def exponent_table(
+    measured: Mapping[str, Any] | None,
+    powers: Mapping[str, Exponent | None],
+    laws: Mapping[str, PowerFit | None],
+) -> str:
+    """Returns per kind of layer which power of the width the decay should follow, by its singular values.
+
+    Args:
+      measured: what `mupwd check --fit` found; None leaves its column out.
+      powers: that keep singular values in the sweep, by kind.
+      laws: of singular values in the sweep, by kind.
+    """
     modules = {one["name"]: one for one in (measured or {}).get("modules", [])}
     lines = []
-    for kind in kinds(rows, "sigma_1"):
-        power, _ = matching_power(rows, kind, own.pair, base)
-        law = power_law(rows, kind, own.pair, base)
-        module = modules.get(kind, {})
+    for kind, power in powers.items():
+        law = laws[kind]
         lines.append(
             [
                 f"`{short(kind)}`",
-                exponent(_read(module.get("decay"))),
+                *([exponent(_read(modules.get(kind, {}).get("decay")))] if measured else []),
                 exponent(power),
                 *(exponent(law.exponents[name] if law else None) for name in ("lr", "wd", "m")),
             ]
         )
-    head = [
-        "kind of layer",
-        "`mupwd check --fit`: decay ∝ m^",
-        "decay that keeps σ_top in the sweep ∝ m^",
-    ]
-    return table([*head, "σ_top ∝ lr^", "wd^", "m^"], lines)
+    head = ["kind of layer", *(["`mupwd check --fit`: decay ∝ m^"] if measured else [])]
+    head += ["decay that keeps σ_top in the sweep ∝ m^", "σ_top ∝ lr^", "wd^", "m^"]
+    return table(head, lines)
 
 
-def shape_table(rows: Sequence[Row], own: Arm, base: int, decays: tuple[float, ...]) -> str:
+def shape_table(transferred: Sequence[Row]) -> str:
     """Returns how far normalised spectra of the transferred pair lie apart, between widths and between seeds."""
-    some = transferred_rows(rows, own, base, decays)
     lines = []
-    for kind in kinds(rows, "sigma_1"):
-        between, within = shape_distance(some, kind)
+    for kind in kinds(transferred, "sigma_1"):
+        between, within = shape_distance(transferred, kind)
         lines.append([f"`{short(kind)}`", f"{between:.2f}", f"{within:.2f}"])
     return table(["kind of layer", "between widths", "between seeds"], lines)
 
