@@ -111,6 +111,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     proxy.add_argument("--layers", type=int, metavar="N", help="default: 2")
     proxy.add_argument("--batch_size", type=int, metavar="N", help="sequences in a step (default: 8)")
     proxy.add_argument("--sequence_length", type=int, metavar="N", help="default: 32")
+    proxy.add_argument(
+        "--head_dim", type=int, metavar="N", help="size of a head; widths are multiples (default: 16)"
+    )
+    proxy.add_argument("--dtype", choices=("float32", "bfloat16"), help="of activations (default: float32)")
     parser.add_argument(
         "--processes",
         type=int,
@@ -141,6 +145,11 @@ def out_of(args: argparse.Namespace) -> Path:
     return args.out or Path("runs/fit" if args.fit else "runs/steady" if args.steady else "runs/check")
 
 
+def given(args: argparse.Namespace, *flags: str) -> dict[str, Any]:
+    """Returns the values of those flags that were given."""
+    return {name: value for name in flags if (value := getattr(args, name)) is not None}
+
+
 def widths_of(args: argparse.Namespace, default: tuple[int, ...]) -> tuple[int, ...]:
     """Returns the widths of the flag, or the default ones."""
     if args.widths is None:
@@ -154,7 +163,7 @@ def widths_of(args: argparse.Namespace, default: tuple[int, ...]) -> tuple[int, 
 def _refuse_what_does_not_fit(args: argparse.Namespace) -> None:
     """A flag that would be ignored is a misunderstanding."""
     long = args.steady or args.fit
-    for flag in ("corpus", "layers", "batch_size", "sequence_length"):
+    for flag in ("corpus", "layers", "batch_size", "sequence_length", "head_dim", "dtype"):
         if args.model and getattr(args, flag) is not None:
             raise ValueError(f"--{flag} is of the proxy; {args.model} has data and layers of its own")
     for flag in ("inputs", "loss", "batch", "train"):

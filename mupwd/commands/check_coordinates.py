@@ -7,7 +7,7 @@ import dataclasses
 import time
 from typing import Any
 
-from mupwd.commands.check import out_of, widths_of
+from mupwd.commands.check import given, out_of, widths_of
 from mupwd.commands.models import family_of
 from mupwd.diagnostics.coordinate import coordinate_check
 from mupwd.family import Family
@@ -58,9 +58,12 @@ def _proxy(args: argparse.Namespace, base: int) -> tuple[Family, Any, Any]:
     from mupwd.proxy.model import next_token_loss
 
     text = corpus(args.corpus or "stdlib")
-    config = ProxyConfig(layers=args.layers or 2, vocab_size=text.vocab_size)
+    config = ProxyConfig(
+        vocab_size=text.vocab_size, **{"layers": 2, **given(args, "layers", "head_dim", "dtype")}
+    )
+    size = {"batch_size": 8, "sequence_length": 32, **given(args, "batch_size", "sequence_length")}
     # One batch that every step trains on gives the clearest exponents.
-    batch = text.batch(0, 0, args.batch_size or 8, args.sequence_length or 32)
+    batch = text.batch(0, 0, **size)
     return proxy_family(config, base), (batch[:, :-1], batch[:, 1:]), next_token_loss
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from mupwd.commands.check import out_of, widths_of
+from mupwd.commands.check import given, out_of, widths_of
 from mupwd.commands.models import family_of
 from mupwd.family import Family
 from mupwd.named import named
@@ -69,22 +69,22 @@ def run_steady(args: argparse.Namespace) -> str:
     steps = args.steps or max(
         steps_needed([plans[width]], one, other, _WARMUP) for width, one, other in points
     )
-    given = {**model.hyperparameters, "steps": steps, "recipe": args.recipe, "base": base}
+    common = {**model.hyperparameters, "steps": steps, "recipe": args.recipe, "base": base}
     if not args.model:
-        given["observe_every"] = max(1, steps // _OBSERVATIONS)
+        common["observe_every"] = max(1, steps // _OBSERVATIONS)
     trials = [
-        Trial(width, {**given, "learning_rate": one, "weight_decay": other}, seed)
+        Trial(width, {**common, "learning_rate": one, "weight_decay": other}, seed)
         for width, one, other in points
         for seed in seeds
     ]
     out = out_of(args)
     processes = processes_at_a_time(args.processes)
     decided = {"study": "check", **model.identity}
-    opening = _opening(args, given, points, seeds, processes)
+    opening = _opening(args, common, points, seeds, processes)
     ran = run_in_directory(FixedStudy(tuple(trials)), out, model.runner, decided, opening, processes)
     results = ran.complete()
     files, verdict = _judged(
-        args.fit, _runs(results), plans, out, {**given, "widths": widths, "seeds": seeds}
+        args.fit, _runs(results), plans, out, {**common, "widths": widths, "seeds": seeds}
     )
     minutes = (time.monotonic() - start) / 60
     print(f"\n{len(results)} trials; this took {minutes:.1f} minutes. Written: {', '.join(map(str, files))}")
@@ -149,14 +149,14 @@ def _runs(results: Iterable[Result]) -> list[SteadyRun]:
 def _proxy(args: argparse.Namespace, base: int, widths: Sequence[int]) -> _Model:
     from mupwd.proxy import ProxyConfig, corpus, family
 
-    given = {
-        name: getattr(args, name) or _PROXY[name] for name in ("layers", "batch_size", "sequence_length")
-    }
+    # Head size and dtype only if they are asked for: stored trials are known by all their hyperparameters.
+    asked = given(args, "layers", "batch_size", "sequence_length", "head_dim", "dtype")
     text = corpus(args.corpus or "stdlib")
-    config = ProxyConfig(layers=given["layers"], vocab_size=text.vocab_size)
+    shape = {name: asked[name] for name in ("layers", "head_dim", "dtype") if name in asked}
+    config = ProxyConfig(vocab_size=text.vocab_size, **{"layers": _PROXY["layers"], **shape})
     for width in widths:
         config.heads(width)
-    hyperparameters = {**_PROXY, **given, "corpus": args.corpus or "stdlib", "vocab_size": text.vocab_size}
+    hyperparameters = {**_PROXY, **asked, "corpus": args.corpus or "stdlib", "vocab_size": text.vocab_size}
     return _Model(
         family(config, base),
         ProxyTrials(default_cache_directory() / "jax"),
@@ -175,7 +175,7 @@ def _own(args: argparse.Namespace) -> _Model:
 
 def _opening(
     args: argparse.Namespace,
-    given: dict[str, Any],
+    common: dict[str, Any],
     points: Sequence[StarPoint],
     seeds: Sequence[int],
     processes: int,
@@ -184,6 +184,6 @@ def _opening(
     widths = ", ".join(map(str, sorted({point.width for point in points})))
     return (
         f"{what} of {args.model or 'the proxy'} under recipe {args.recipe} at widths {widths}: {len(points)} points × "
-        f"{len(seeds)} seeds, {given['steps']:,} steps each; at the base learning rate {points[0].learning_rate:g} and "
-        f"weight decay {points[0].weight_decay:g}; {processes} at a time."
+        f"{len(seeds)} seeds, {common['steps']:,} steps each; at the base learning rate {points[0].learning_rate:g} "
+        f"and weight decay {points[0].weight_decay:g}; {processes} at a time."
     )

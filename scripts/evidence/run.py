@@ -120,7 +120,7 @@ def _exponents(preset: Preset, out: Path, processes: int) -> dict[str, float]:
         "out": out,
         **{
             name: given[name]
-            for name in ("corpus", "layers", "batch_size", "sequence_length")
+            for name in ("corpus", "layers", "batch_size", "sequence_length", "head_dim", "dtype")
             if name in given
         },
     }
