@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/mupwd demo
@@ -16,6 +16,12 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# Anew each time: what an earlier build warned of, the next one would not mention.
+docs: $(VENV)/.dev
+	rm -rf build/docs
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet --jobs 2 -d build/doctrees docs build/docs
+	$(BIN)/python docs/check_site.py build/docs
 
 # A stamp per set of extras, renewed when the metadata changes.
 $(VENV)/.demo: pyproject.toml

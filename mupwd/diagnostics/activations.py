@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 class ProductStats(NamedTuple):
     """Root mean squares of a product of two activations: float32 scalars, or `[layers]` inside a scan over layers.
 
-    rms_out: of the product as it is contracted.
-    rms_scaled: after the constants that the program then multiplies or divides it by, such as the attention scale;
-      the same number where there are none.
+    Attributes:
+      rms_out: of the product as it is contracted.
+      rms_scaled: after the constants that the program then multiplies or divides it by, such as the attention scale;
+        the same number where there are none.
     """
 
     rms_out: Float[Array, "*layers"]

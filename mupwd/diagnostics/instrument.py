@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 class UseStats(NamedTuple):
     """Statistics of one use of a parameter: float32 scalars, or arrays `[layers]` inside a scan over layers.
 
-    rms_in: root mean square of the activation `x` that meets the parameter, over all its entries.
-    rms_out: of the result: the product `W x`, before any bias.
-    gain: `rms_out / rms_in`.
-    alignment: `‖W x‖ / (‖W‖ ‖x‖)`, with Frobenius norms over the whole batch: 1 where W has rank one and every x
-      lies along it, `1 / sqrt(fan_in)` where they are independent.
-    change: root mean square of `(W - W0) x`, with `since=` only.
+    Attributes:
+      rms_in: root mean square of the activation `x` that meets the parameter, over all its entries.
+      rms_out: of the result: the product `W x`, before any bias.
+      gain: `rms_out / rms_in`.
+      alignment: `‖W x‖ / (‖W‖ ‖x‖)`, with Frobenius norms over the whole batch: 1 where W has rank one and every x
+        lies along it, `1 / sqrt(fan_in)` where they are independent.
+      change: root mean square of `(W - W0) x`, with `since=` only.
     """
 
     rms_in: Float[Array, "*layers"]
@@ -49,15 +50,17 @@ def instrument(
     activation (`W x`, a convolution), a gain (`g * x`), a sum (`x + b`), a lookup of rows, or a parameter that
     takes an activation's place beside others (a class token):
 
-    | use | rms_in | rms_out | alignment |
-    |---|---|---|---|
-    | product, convolution | x | W x | `‖W x‖ / (‖W‖ ‖x‖)`; a convolution's x counts once per entry of the kernel |
-    | gain, and `x / g` | x | g x | `rms(g x) / (rms(g) rms(x))` |
-    | sum | x | x + b | `rms(x + b) / (rms(x) + rms(b))`, as for any other operation of x with b |
-    | lookup | 1 | the rows | `rms(rows) / rms(table)` |
-    | token | 1 | the parameter | 1 |
+    ====================  ======  =============  ===============================================================
+    use                   rms_in  rms_out        alignment
+    ====================  ======  =============  ===============================================================
+    product, convolution  x       W x            `‖W x‖ / (‖W‖ ‖x‖)`
+    gain, and `x / g`     x       g x            `rms(g x) / (rms(g) rms(x))`
+    sum                   x       x + b          `rms(x + b) / (rms(x) + rms(b))`, so for any other operation too
+    lookup                1       the rows       `rms(rows) / rms(table)`
+    token                 1       the parameter  1
+    ====================  ======  =============  ===============================================================
 
-    Matrices that a product enumerates (experts) are copies: its bound is `sum_e ‖W_e‖² ‖x_e‖²`. Where several
+    In a convolution's alignment x counts once per entry of the kernel. Matrices that a product enumerates (experts) are copies: its bound is `sum_e ‖W_e‖² ‖x_e‖²`. Where several
     parameters make one weight before it meets an activation (weight normalisation, a LoRA that is merged), each has
     the statistics of the weight. In a scan, a parameter that has an entry per step (layers) has statistics per
     step; any other has one, over all steps together, and so it has in a while loop, or over the devices of a

@@ -23,7 +23,7 @@ def scale_by_plan_gradient(
 
     with $f$ the plan's `gradient_size`. After it, an optimizer sees at every width gradients as large as those that it
     was tuned on: its thresholds, accumulators and eps mean the same, and where its step is proportional to the gradient
-    (SGD, momentum), the step has the size that the plan's learning rates are stated for. So
+    (SGD, momentum), the step has the size that the plan's learning rates are stated for. So::
 
         optax.chain(
             mupwd.optim.scale_by_plan_gradient(plan),
