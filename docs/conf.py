@@ -57,6 +57,8 @@ html_theme = "sphinx_book_theme"
 html_title = "mupwd"
 html_static_path = ["_static"]
 html_css_files = ["mupwd.css"]
+html_favicon = "_static/favicon.svg"
+html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {
@@ -64,6 +66,9 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "navigation_with_keys": False,
+    # The sidebar has the search already.
+    "navbar_persistent": [],
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
 }
 # Copied without the prompts, and without what was printed.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

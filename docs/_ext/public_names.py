@@ -17,7 +17,7 @@ class PublicNames(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         module = importlib.import_module(self.env.ref_context["py:module"])
         names = [line.strip() for line in self.content if line.strip()]
-        table = [".. autosummary::", "", *(f"   {name}" for name in names), ""]
+        table = [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in names), ""]
         entries = [
             line for name in names for line in (f".. {_directive(getattr(module, name))}:: {name}", "")
         ]
