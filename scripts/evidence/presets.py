@@ -110,7 +110,7 @@ _CPU = Preset(
     strong_decay=2.0**-1.5,
     exponent=(2.0**-7, 1.0),
     control_rates="2^-10:2^-4",
-    control_decays="2^-4:2^0",
+    control_decays="2^-6:2^0",
     hyperparameters={"batch_size": 16, "sequence_length": 32, "observe_every": 50},
 )
 
