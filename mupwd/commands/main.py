@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl.flags import argparse_flags
 
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="versions and device, for reports of errors"
+    )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for module in (demo, plan, check, sweep, report):
         module.add_parser(commands)
@@ -62,6 +66,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"mupwd {args.command}: error: {error}", file=sys.stderr)
         return 2
+
+
+class _Version(argparse.Action):
+    """Prints what the results of a command may depend on, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from mupwd.proxy.manifest import environment
+
+        about = environment()
+        device = about["device"]
+        for name, version in {**about["versions"], "python": about["python"]}.items():
+            print(f"{name} {version or '(not installed)'}")
+        print(f"device {device['count']} × {device['kind']} ({device['platform']}, {device['machine']})")
+        parser.exit()
 
 
 def _is_for_the_user(error: Exception) -> bool:

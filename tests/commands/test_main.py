@@ -1,8 +1,10 @@
 """The command as a person meets it: in a real process."""
 
+import platform
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from mupwd.commands.main import main
@@ -26,6 +28,17 @@ def test_help_lists_the_commands_and_shows_examples(capsys):
     assert "examples:" in out
     for command in ("demo", "plan"):
         assert f"    {command} " in out
+
+
+def test_version_tells_what_a_report_of_an_error_needs(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    told = dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert told["jax"] == jax.__version__
+    assert told["python"] == platform.python_version()
+    assert told["device"].startswith(f"{jax.device_count()} × ")
+    assert {"mupwd", "jaxlib", "optax", "flax"} <= told.keys()
 
 
 @pytest.mark.parametrize("command", ["demo", "plan"])
