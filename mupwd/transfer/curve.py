@@ -19,6 +19,11 @@ class Curve:
     Attributes:
       held: value of the other hyperparameter.
       losses: `{value: {seed: loss}}`; infinite where the trial diverged or was stopped early.
+
+    Example:
+      >>> curve = Curve(held=0.1, losses={2.0**k: {0: (k + 6) ** 2, 1: (k + 6) ** 2 + 1} for k in range(-8, -3)})
+      >>> curve.best, curve.optimum.log2, curve.means[2**-7]
+      (0.015625, -6.0, 1.5)
     """
 
     held: float

@@ -26,6 +26,11 @@ class Drift:
         tolerance. "transfers": the movement is within the tolerance, and the interval excludes twice as
         much. Else "undecided".
       advice: for "undecided" what to add; else empty.
+
+    Example:
+      >>> found = grid_drift({32: -6, 64: -7, 128: -8})
+      >>> found.verdict, found.slope, found.doublings, found.total, found.within_noise
+      ('drifts', -1.0, 2.0, -2.0, False)
     """
 
     slope: float
@@ -54,8 +59,18 @@ def drift(optima: Mapping[int, Optimum], tolerance: float = 1.0, level: float = 
         factor 2.
       level: of the interval.
 
+    Returns:
+      The slope in octaves per doubling of width, its interval and the verdict.
+
     Raises:
       ValueError: fewer than two widths.
+
+    Example:
+      >>> from mupwd.transfer import fit_optimum
+      >>> losses = lambda best: {2.0**k: {0: (k - best) ** 2, 1: (k - best) ** 2 + 1} for k in range(-9, -3)}
+      >>> found = drift({32: fit_optimum(losses(-5.0)), 128: fit_optimum(losses(-7.0))})
+      >>> found.verdict, round(found.slope, 3)
+      ('drifts', -1.0)
     """
     widths = _checked_widths(list(optima))
     doublings = math.log2(widths[-1] / widths[0])
@@ -93,6 +108,9 @@ def grid_drift(
       step: of the grid in octaves.
       tolerance: octaves over the whole range of widths that are as good as none; by default one step.
       level: of the interval.
+
+    Returns:
+      The slope in octaves per doubling of width, its interval and the verdict.
 
     Raises:
       ValueError: fewer than two widths.

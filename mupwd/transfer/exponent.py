@@ -125,6 +125,11 @@ class ExponentFit:
       level: of the intervals.
       steps: `{width: steps that would be enough}` where some run was too short; then nothing is fitted.
       diverged: the trials that diverged, in words, and were left out.
+
+    Example:
+      >>> nothing = ExponentFit((), "mupwd", level=0.95, steps={128: 4000})
+      >>> nothing.verdict, nothing.exponents
+      ('undecided', {})
     """
 
     modules: tuple[ModuleExponent, ...]
@@ -222,6 +227,21 @@ def fit_exponent(
 
     Raises:
       ValueError: as in `steady_state_check`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, mupwd
+      >>> def build(width):
+      ...     fn = lambda params, x: jax.nn.relu(x @ params["up"] @ params["hidden"]) @ params["out"]
+      ...     return fn, {
+      ...         "up": jnp.ones((3, width)), "hidden": jnp.ones((width, width)), "out": jnp.ones((width, 2))
+      ...     }
+      >>> family = mupwd.family(build, base=32, inputs=(jnp.ones((5, 3)),))
+      >>> def train(width, hyperparameters, seed, directory):  # yours trains, and returns what it measured
+      ...     sigma = (hyperparameters["learning_rate"] / hyperparameters["weight_decay"]) ** 0.5 + 1e-4 * seed
+      ...     return {"spectral/hidden/sigma_1": sigma, "train/decay_elapsed": 20.0, "step": 1000}
+      >>> found = fit_exponent(train, family, {"learning_rate": 2**-7, "weight_decay": 0.5})
+      >>> found.verdict, found.exponents, found.modules[0].supports
+      ('pass', {'hidden': 0.75}, ('sqrt',))
     """
     check_widths(widths, seeds)
     plans = steady_plans(family, widths, recipe)

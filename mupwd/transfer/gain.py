@@ -31,6 +31,11 @@ class TuningGain:
         diverge.
       all_diverged: the part of the choices in which every trial diverged.
       gain: `expected` minus the transferred pair's loss: above 0 where transfer is better.
+
+    Example:
+      >>> found = TuningGain(2, 5, expected=1.9, all_diverged=0.0, gain=Estimate(0.9, (0.7, 1.1)))
+      >>> found.gain.within_noise
+      False
     """
 
     bought: int

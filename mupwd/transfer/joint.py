@@ -28,6 +28,12 @@ class JointOptimum:
         wants a higher decay. NaN where there is no fit.
       trials: that were fitted.
       advice: what to add where the best pair lies at the edge of the grid or the runs cannot say; else empty.
+
+    Example:
+      >>> grid = {(2.0**lr, 2.0**wd): {0: lr**2 + (wd + 2) ** 2} for lr in range(-9, -3) for wd in range(-4, 1)}
+      >>> found = fit_joint_optimum(grid)
+      >>> found.at_edge, found.learning_rate.edge
+      (True, 'high')
     """
 
     learning_rate: Optimum

@@ -30,6 +30,11 @@ class TransferLaw:
       robustness: κ in `curvature ∝ width**κ`, the loss per squared octave that an error of the hyperparameter
         costs: below 0 where wide models forgive more. None where unknown.
       missing: `{attribute: why it is None}`.
+
+    Example:
+      >>> law = transfer_law({})
+      >>> law.fit_error, law.missing["fit_error"]
+      (None, 'three widths or more are needed, there are 0')
     """
 
     fit_error: Estimate | None
@@ -54,6 +59,14 @@ def transfer_law(optima: Mapping[int, Optimum], level: float = 0.95) -> Transfer
     Returns:
       Both numbers; None with the reason where there are fewer than three widths, an optimum at the edge of its
       grid, or one without an interval or upward curvature.
+
+    Example:
+      >>> from mupwd.transfer import fit_optimum
+      >>> losses = lambda best, width: {2.0**k: {0: (k - best) ** 2 / width} for k in range(-9, -3)}
+      >>> best = {32: -5.0, 64: -5.5, 128: -6.0}
+      >>> law = transfer_law({width: fit_optimum(losses(best[width], width)) for width in best})
+      >>> round(law.fit_error.value, 3), round(law.robustness.value, 3)
+      (0.0, -1.0)
 
     After the first two of three quantities that Kalra and Barkeshli name (arXiv 2605.21486): "the quality of the
     scaling law fit" and "the robustness to extrapolation errors". The definitions are ours: docs/transfer.md.

@@ -22,6 +22,9 @@ def infinite_width(values: Mapping[int, Estimate]) -> Estimate:
     Args:
       values: `{width: difference with its interval}`, three widths or more.
 
+    Returns:
+      The limit; without an interval where a width has none.
+
     Raises:
       ValueError: fewer than three widths, or a difference that is not finite.
 

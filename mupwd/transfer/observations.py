@@ -26,6 +26,11 @@ class Observation:
       loss: held-out loss in nats per token; infinite or NaN where the trial diverged or was stopped.
       stopped: the trial was ended early because others were better. What it would have ended with is not known,
         only that it is no optimum; a whole trial of the same configuration counts in its place.
+
+    Example:
+      >>> one = Observation("mupwd", width=64, learning_rate=2**-6, weight_decay=0.1, seed=0, loss=1.74)
+      >>> one.pair
+      (0.015625, 0.1)
     """
 
     recipe: str
@@ -49,6 +54,10 @@ class Estimate:
     Attributes:
       value: the estimate.
       interval: low and high end; None where the data cannot say (one seed).
+
+    Example:
+      >>> Estimate(0.02, (-0.01, 0.05)).within_noise
+      True
     """
 
     value: float

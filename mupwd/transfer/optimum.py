@@ -30,6 +30,11 @@ class Optimum:
       draws: positions that the data allow, as drawn; what intervals of drifts are computed from.
       curvature: a in `loss = a x² + …`, loss per squared octave; NaN where there is no fit.
       curvatures: those that the data allow, as drawn; they may be negative.
+
+    Example:
+      >>> found = fit_optimum({2.0**k: {0: (k + 6.3) ** 2, 1: (k + 6.3) ** 2 + 1} for k in range(-9, -3)})
+      >>> round(found.log2, 3), found.best, found.edge, round(found.curvature, 3)
+      (-6.3, -6.0, None, 1.0)
     """
 
     log2: float
@@ -63,6 +68,9 @@ def fit_optimum(
       window: half-width of the fit in octaves.
       level: of the interval.
       seed: of the draws.
+
+    Returns:
+      The minimum, in octaves, with its interval; at an edge of the grid the best value and no interval.
 
     Raises:
       ValueError: fewer than three values, a value that is not positive, or no finite loss at all.

@@ -47,6 +47,12 @@ class WidthScore:
       joint: the minimum over both; None where the trials are no grid that allows it.
       sensitivity: of the loss to the learning rate over that curve; None where unknown.
       missing: `{attribute: why it is None}`.
+
+    Example:
+      >>> losses = {(2.0**lr, 2.0**wd): {0: (lr + 6) ** 2 + wd**2} for lr in range(-8, -4) for wd in (-1, 0, 1)}
+      >>> one = score_width(losses, tuned=(2**-6, 1.0))
+      >>> one.best, one.learning_rate.optimum.log2
+      ((0.015625, 1.0), -6.0)
     """
 
     best: Pair
@@ -81,6 +87,15 @@ class RecipeScore:
         is the best one at the target; None where unknown.
       tuning_gain: transfer against tuning at the target at equal compute; None where the costs are unknown.
       missing: `{attribute: why it is None}`.
+
+    Example:
+      >>> trials = [
+      ...     Observation("mine", width, 2.0**lr, 2.0**wd, 0, loss=(lr + 6) ** 2 + (wd + 3) ** 2)
+      ...     for width in (32, 64) for lr in range(-8, -4) for wd in range(-5, -1)
+      ... ]
+      >>> score = scorecard(trials)["mine"]
+      >>> score.target, score.tuned, score.missing["tuning_gain"]
+      (64, (0.015625, 0.125), 'the cost of a trial per width is not given')
     """
 
     recipe: str
@@ -173,8 +188,21 @@ def recipe_gain(better: RecipeScore, other: RecipeScore) -> Estimate:
       better: the recipe that is hoped to be better.
       other: what it is compared with, at the same target.
 
+    Returns:
+      The mean difference over the seeds that both have, in nats per token.
+
     Raises:
       ValueError: the targets differ, or no seed is common to both.
+
+    Example:
+      >>> trials = [
+      ...     Observation(recipe, width, 2.0**lr, 2.0**wd, 0, loss=(lr + 6) ** 2 + (wd + 3) ** 2 + worse)
+      ...     for recipe, worse in (("mine", 0.0), ("other", 0.5))
+      ...     for width in (32, 64) for lr in range(-8, -4) for wd in range(-5, -1)
+      ... ]
+      >>> scores = scorecard(trials)
+      >>> recipe_gain(scores["mine"], scores["other"]).value
+      -0.5
     """
     if better.target != other.target:
         raise ValueError(f"recipe gain: targets differ: {better.target} and {other.target}")

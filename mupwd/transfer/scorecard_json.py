@@ -20,6 +20,18 @@ def as_json(scores: Mapping[str, RecipeScore]) -> dict[str, Any]:
 
     Args:
       scores: what `scorecard` returns.
+
+    Returns:
+      `{recipe: {attribute: value}}`, with the attributes of `RecipeScore`.
+
+    Example:
+      >>> from mupwd.transfer import Observation, scorecard
+      >>> trials = [
+      ...     Observation("mine", width, 2.0**lr, 2.0**wd, 0, loss=(lr + 6) ** 2 + (wd + 3) ** 2)
+      ...     for width in (32, 64) for lr in range(-8, -4) for wd in range(-5, -1)
+      ... ]
+      >>> as_json(scorecard(trials))["mine"]["tuned"]
+      {'learning_rate': 0.015625, 'weight_decay': 0.125}
     """
     return {recipe: _recipe(score) for recipe, score in scores.items()}
 

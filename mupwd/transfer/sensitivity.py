@@ -29,6 +29,9 @@ def learning_rate_sensitivity(
         diverged: nothing that the trained models ended with stands for it.
       level: of the interval.
 
+    Returns:
+      The mean excess loss, in the losses' unit.
+
     Raises:
       ValueError: fewer than two learning rates, one that is not positive, no finite loss, or a trial diverged and
         `initial_loss` is not given.

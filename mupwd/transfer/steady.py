@@ -81,6 +81,12 @@ class SteadyCheck:
       tolerance: of the slopes of singular values; that of gains is twice as much.
       level: of the intervals.
       diverged: the trials that diverged, in words.
+
+    Example:
+      >>> up, down = (SteadyLine(name, "sigma", {}, "pass", slope=0.01, decay=0.5) for name in ("up", "down"))
+      >>> found = SteadyCheck("mupwd", (up, down), tolerance=0.125, level=0.95)
+      >>> found.verdict, up.implied_decay
+      ('pass', 0.52)
     """
 
     recipe: str
@@ -141,6 +147,21 @@ def steady_state_check(
 
     Raises:
       ValueError: fewer than three widths, no seed, nothing that decays, or a metric is missing.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, mupwd
+      >>> def build(width):
+      ...     fn = lambda params, x: jax.nn.relu(x @ params["up"] @ params["hidden"]) @ params["out"]
+      ...     return fn, {
+      ...         "up": jnp.ones((3, width)), "hidden": jnp.ones((width, width)), "out": jnp.ones((width, 2))
+      ...     }
+      >>> family = mupwd.family(build, base=32, inputs=(jnp.ones((5, 3)),))
+      >>> def train(width, hyperparameters, seed, directory):  # yours trains, and returns what it measured
+      ...     sigma = 2.0 + 0.01 * seed
+      ...     return {"spectral/hidden/sigma_1": sigma, "train/decay_elapsed": 20.0, "step": 1000}
+      >>> found = steady_state_check(train, family, {"learning_rate": 2**-7, "weight_decay": 0.5})
+      >>> found.verdict, [(line.name, line.verdict, round(line.slope, 3)) for line in found.lines]
+      ('pass', [('hidden', 'pass', 0.0)])
     """
     rules = get_recipe(recipe)
     check_widths(widths, seeds)
