@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from arms import OWN, Arm, Comparison, compare, preferred_power
 from collapse import collapse_power
 from presets import PRESETS
@@ -31,6 +32,8 @@ from tables import (
     strong_table,
     transfer_table,
 )
+
+from mupwd.transfer.observations import Estimate, best_pair, complete_pairs
 
 _KEYS = {"p0": "p = 0", "p_half": OWN, "p1": "p = 1"}  # names that can stand in braces
 _NOT_RUN = "*Not complete yet: `python scripts/evidence/run.py --only fixed` goes on with it.*"
@@ -104,6 +107,7 @@ def _horizon(found: Comparison, measured: Mapping[str, Any] | None) -> dict[str,
         for name, arm in (strong | found.controls).items()
     }
     moves = _moves(transferred, strong | found.controls, base)
+    rules_only = {name: one for name, one in moves.items() if name in strong}
     fitted = [some for name, some in transferred.items() if name.startswith("fitted({")]
     flat = [slope.value for some in fitted for slope in width_slopes(some, "sigma_1").values()]
     fits = [one["decay"]["value"] for one in (measured or {}).get("modules", []) if one["decay"]]
@@ -112,17 +116,18 @@ def _horizon(found: Comparison, measured: Mapping[str, Any] | None) -> dict[str,
     return {
         "transfer": transfer_table(found.arms),
         "controls": transfer_table({OWN: own} | found.controls) if found.controls else _NOT_RUN,
-        "regrets": regret_table(found.arms),
-        "laws": law_table(found.arms),
+        "regrets": regret_table(found.arms | found.controls),
+        "laws": law_table(found.arms | found.controls),
         "strong": strong_table(strong),
         "collapse": collapse_table(lines),
-        "slopes": slope_table({name: transferred[name] for name in strong}, base),
+        "slopes": slope_table(transferred, base),
         "exponents": exponent_table(measured, powers, laws),
         "shapes": shape_table(transferred[OWN]),
         "elapsed": elapsed_table(found.common, own, base),
         "elapsed_strong": elapsed_table(found.common, strong[OWN], base),
         "correlation_regret": _correlation(moves, 1),
         "correlation_change": _correlation(moves, 2),
+        "correlation_change_rules": _correlation(rules_only, 2),
         "fitted_slope_low": f"{min(flat):+.2f}" if flat else "–",
         "fitted_slope_high": f"{max(flat):+.2f}" if flat else "–",
         "collapse_tuned": estimate(lines[own.pair[0]], 2),
@@ -142,8 +147,30 @@ def _horizon(found: Comparison, measured: Mapping[str, Any] | None) -> dict[str,
         **{
             f"regret_{key}": estimate(found.arms[name].regrets.get(widths[-1])) for key, name in _KEYS.items()
         },
+        **{
+            f"{what}_{name}": text
+            for name, arm in (found.controls | {"own": own}).items()
+            for what, text in (
+                ("regret", estimate(arm.regrets.get(widths[-1]))),
+                ("best", f"{_best_loss(arm):.3f}"),
+                ("rate_drift", estimate(_rate_drift(arm), 2)),
+            )
+        },
         **{f"strong_{key}": estimate(strong[name].regrets.get(widths[-1])) for key, name in _KEYS.items()},
     }
+
+
+def _best_loss(arm: Arm) -> float:
+    """Mean loss of the best pair at the target, of those that ran with all seeds."""
+    table = arm.tables[arm.target]
+    complete = {pair: table[pair] for pair in complete_pairs(table)}
+    return float(np.mean(list(complete[best_pair(complete)].values())))
+
+
+def _rate_drift(arm: Arm) -> Estimate | None:
+    """Octaves by which the best learning rate moves when the width doubles."""
+    drift = arm.score.learning_rate_drift if arm.score else None
+    return None if drift is None else Estimate(drift.slope, drift.interval)
 
 
 def _moves(

@@ -104,11 +104,10 @@ def law_table(arms: Mapping[str, Arm]) -> str:
                 estimate(lr.robustness if lr else None, 2),
                 " → ".join(estimate(one) for one in ends),
                 estimate(score.asymptotic_regret),
-                estimate(score.asymptotic_penalty),
             ]
         )
     head = ["rule", "fit error of lr", "of wd", "robustness of lr", "sensitivity, narrowest → widest"]
-    return table([*head, "asymptotic regret", "asymptotic penalty"], rows)
+    return table([*head, "asymptotic regret"], rows)
 
 
 def slope_table(transferred: Mapping[str, Sequence[Row]], base: int) -> str:
