@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 import uuid
 from pathlib import Path
 
@@ -15,6 +16,8 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 def write_atomically(file: str | os.PathLike[str], content: str | bytes, *, new: bool = False) -> None:
     """Writes a file such that a reader, or a kill at any moment, sees the old content or all of the new.
+
+    A device or a pipe, such as /dev/null, is written to and stays what it is.
 
     Args:
       file: where to; its folder must exist.
@@ -33,8 +36,34 @@ def write_atomically(file: str | os.PathLike[str], content: str | bytes, *, new:
       ...     file.read_text()
       '{}'
     """
-    path = Path(os.path.realpath(file))  # a link stays a link
     data = content.encode() if isinstance(content, str) else content
+    try:
+        if not new and _is_no_file(file):
+            with open(file, "wb") as stream:
+                stream.write(data)
+        else:
+            _write_aside(Path(os.path.realpath(file)), data, new)  # a link stays a link
+    except OSError as error:
+        if error.errno is None:
+            raise
+        words = os.strerror(error.errno)
+        if error.errno == errno.ENOENT:
+            words = f"there is no folder {os.path.dirname(os.path.abspath(file))!r} to write it to; make that first"
+        raise OSError(error.errno, words, os.fspath(file)) from error  # not the temporary's name
+
+
+def _is_no_file(file: str | os.PathLike[str]) -> bool:
+    """Whether what is there is neither a file nor a folder: to be the name of a file it would have to be destroyed."""
+    try:
+        mode = os.stat(file).st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(file))
+    return not stat.S_ISREG(mode)
+
+
+def _write_aside(path: Path, data: bytes, new: bool) -> None:
     # In the same folder, since a rename is atomic only within a file system.
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
@@ -46,11 +75,9 @@ def write_atomically(file: str | os.PathLike[str], content: str | bytes, *, new:
             _link(temporary, path)
         else:
             os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        if isinstance(error, OSError) and error.errno is not None:
-            error.filename, error.filename2 = os.fspath(file), None  # not the temporary's name
         raise
 
 

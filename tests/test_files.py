@@ -92,3 +92,49 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path):
         content = file.read_text()
         assert len(content) == 300_000
         assert len(set(content)) == 1
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path):
+    # Not the system's own: where that is replaced, every program of the machine is hit.
+    full = tmp_path / "full"
+    try:
+        os.mknod(full, 0o666 | stat.S_IFCHR, os.makedev(1, 7))
+        with open(full, "wb"):
+            pass
+    except PermissionError:
+        pytest.skip("devices cannot be made here")
+    with pytest.raises(OSError, match="No space left on device"):
+        write_atomically(full, "x")
+    (tmp_path / "link").symlink_to(full)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_atomically(tmp_path / "link", "x")
+    assert stat.S_ISCHR(full.stat().st_mode)
+    assert entries(tmp_path) == ["full", "link"]
+
+
+def test_a_pipe_is_written_to(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(tmp_path / "pipe", "through it")
+    assert os.read(reader, 100) == b"through it"
+    os.close(reader)
+    assert entries(tmp_path) == ["pipe"]
+
+
+def test_messages_name_one_file_and_what_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*none' to write it to") as caught:
+        write_atomically(tmp_path / "none" / "a.json", "x")
+    assert str(caught.value).endswith("a.json'")
+    with pytest.raises(IsADirectoryError):
+        write_atomically("/", "x")
+
+
+def test_links_that_lead_nowhere_or_in_a_circle(tmp_path):
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        write_atomically(tmp_path / "one", "x")
+    (tmp_path / "dangling").symlink_to("later")
+    write_atomically(tmp_path / "dangling", "x")
+    assert (tmp_path / "later").read_text() == "x"
+    assert entries(tmp_path) == ["dangling", "later", "one", "two"]

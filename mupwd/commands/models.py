@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mupwd.named import named, where
+from mupwd.named import TheirError, named, where
 
 if TYPE_CHECKING:
     from mupwd.family import Family
@@ -27,6 +27,7 @@ def family_of(model: str, inputs: Sequence[str] | None, base: int, delta: int | 
 
     Raises:
       ValueError: something is not there or not what it should be; the message names the flag.
+      TheirError: the model raises.
       TraceError, PlanError: as `mupwd.family`.
     """
     import mupwd
@@ -39,8 +40,8 @@ def family_of(model: str, inputs: Sequence[str] | None, base: int, delta: int | 
         return mupwd.family(build, base=base, inputs=examples, delta=delta)
     except (mupwd.TraceError, mupwd.PlanError):
         raise
-    except Exception as error:
-        raise ValueError(f"{model} failed: {where(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise TheirError(f"{model} failed: {where(error)}") from error
 
 
 def _inputs(model: str, given: Sequence[str] | None) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """The command as a person meets it: in a real process."""
 
+import io
 import platform
 import subprocess
 import sys
@@ -90,3 +91,66 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     )
     assert done.stdout.startswith("recipe mupwd, width 64 → 128")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["swep", "runs/a"], "did you mean 'sweep'?"),
+        (
+            ["plan", "--base", "8", "--width", "16", "--learning-rate", "1", "--recpie=sp"],
+            "did you mean --learning_rate and --recipe?",
+        ),
+        (["sweep", "runs/a", "--weight-decays", "1"], "did you mean --weight_decays?"),
+    ],
+)
+def test_what_is_spelt_alike_is_named(arguments, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.strip().endswith(message)
+
+
+PRINTS = ["plan", "--preset", "llama", "--base", "64", "--width", "128"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_an_encoding_without_arrows_is_given_escapes(monkeypatch, encoding):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding))
+    assert main(PRINTS) == 0
+    assert sys.stdout.buffer.getvalue().startswith(b"recipe mupwd, width 64 \\u2192 128")
+
+
+def test_output_that_goes_nowhere_is_an_error(monkeypatch, capsys):
+    full = open("/dev/full", "w")  # noqa: SIM115 - closing it raises too
+    monkeypatch.setattr(sys, "stdout", full)
+    assert main(PRINTS) == 2
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+    assert capsys.readouterr().err == "mupwd plan: error: [Errno 28] No space left on device\n"
+
+
+def test_a_closed_stdout_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(PRINTS) == 0
+
+
+def test_an_error_of_a_library_keeps_its_traceback(monkeypatch):
+    # Its message says nothing of where it comes from.
+    monkeypatch.setattr("mupwd.commands.plan._preset", lambda args: int("no number"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        main(PRINTS)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("none/a.json", "there is no folder "), ("", "Is a directory"), ("a.json/b.json", "Not a directory")],
+)
+def test_a_plan_that_cannot_be_saved_names_the_file(tmp_path, capsys, place, message):
+    (tmp_path / "a.json").touch()
+    assert main([*PRINTS, "--save", str(tmp_path / place)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"mupwd plan: error: {tmp_path / place}")
+    assert message in error
+    assert "Errno" not in error

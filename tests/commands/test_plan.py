@@ -130,7 +130,7 @@ def test_presets(tmp_path, capsys, preset, path, role, form):
 )
 def test_errors_name_what_is_wrong(here, capsys, arguments, message):
     assert plan(*arguments) == 2
-    error = capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("mupwd plan: error: ")
     assert message in error
 
@@ -144,3 +144,60 @@ def test_a_module_that_does_not_import_says_where(here, capsys):
     (here / "stranger.py").write_text("import no_such_package\n")
     assert plan("stranger:build") == 2
     assert "stranger needs no_such_package, which is not installed" in capsys.readouterr().err
+
+
+BROKEN = """
+import sys
+inputs = ()
+
+def ends(width):
+    sys.exit(7)
+
+def fails(width):
+    return helper(width)
+
+def helper(width):
+    return {}["mine"]
+
+def __getattr__(name):
+    raise RuntimeError(f"no {name} today")
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "message", "place"),
+    [
+        ("broken:ends", "broken:ends failed: SystemExit: 7", "line 6, in ends\n    sys.exit(7)"),
+        (
+            "broken:fails",
+            "broken:fails failed: KeyError: 'mine'",
+            "line 9, in fails\n    return helper(width)",
+        ),
+        ("broken:later", "reading 'later' failed: RuntimeError: no later today", "in __getattr__"),
+        (
+            "ending:build",
+            "ran a script that ends the program (SystemExit: 3",
+            "in <module>\n    raise SystemExit(3)",
+        ),
+        ("wrong:build", "importing wrong failed: SyntaxError: ", ""),
+    ],
+)
+def test_what_the_users_code_raises_keeps_its_traceback(tmp_path, monkeypatch, capsys, model, message, place):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for name, text in (("broken", BROKEN), ("ending", "raise SystemExit(3)"), ("wrong", "def f(:\n")):
+        (tmp_path / f"{name}.py").write_text(text)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert main(["plan", "--base", "8", "--width", "16", model]) == 2
+    *trace, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("mupwd plan: error: ")
+    assert message in last
+    assert ".py:" in last
+    assert place in "\n".join(trace)
+    assert "mupwd/" not in "\n".join(trace)  # nothing that they did not write
+
+
+@pytest.mark.parametrize("model", ["./my/model.py:build", "my/model.py:build", "my.model.py:build"])
+def test_a_file_is_not_a_module(capsys, model):
+    assert main(["plan", "--base", "8", "--width", "16", model]) == 2
+    assert "as in `import my.model`, not its file: my.model:build" in capsys.readouterr().err
