@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 import venv
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def build(out: Path, work: Path) -> Path:
 
     Args:
       out: for the two files; those of earlier builds there are removed.
-      work: an empty folder, for the clone and for the environment that has the packages `build` and `twine`.
+      work: an empty folder, for the clone and for the environment that builds.
 
     Raises:
       subprocess.CalledProcessError: a step failed; it has said why.
@@ -34,13 +35,15 @@ def build(out: Path, work: Path) -> Path:
     _run("git", "clone", "--quiet", "--depth", "1", ROOT.as_uri(), clone)
     venv.create(tools, with_pip=True, symlinks=True)
     python = tools / "bin" / "python"
-    _run(python, "-m", "pip", "install", "--quiet", "build", "twine")
+    needs = tomllib.loads((clone / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    _run(python, "-m", "pip", "install", "--quiet", "build", "twine", *needs)
     if out.exists():
         for old in [*out.glob("mupwd-*.whl"), *out.glob("mupwd-*.tar.gz")]:
             old.unlink()
     direct = work / "direct"
-    _run(python, "-m", "build", "--wheel", "--outdir", direct, clone)
-    _run(python, "-m", "build", "--outdir", out, clone)
+    # The environment was made for this, so that no further ones are needed.
+    _run(python, "-m", "build", "--no-isolation", "--wheel", "--outdir", direct, clone)
+    _run(python, "-m", "build", "--no-isolation", "--outdir", out, clone)
     (wheel,) = out.glob("mupwd-*.whl")
     if (direct / wheel.name).read_bytes() != wheel.read_bytes():
         raise RuntimeError(f"{wheel.name} of the source distribution is not that of the clone")
