@@ -96,7 +96,7 @@ class Family:
             for path, leaf in named_leaves(parameters_of(target, self.parameters)).items()
             if is_parameter(leaf)
         }
-        if not shapes:
+        if not shapes or shapes == {"": ()}:  # a float that is an array: NumPy's
             raise PlanError(
                 f"plan({reprlib.repr(target)}): expected a width (an integer), a model, or a tree of parameters "
                 f"(arrays or shapes); found {type(target).__name__} without any (a linen module or haiku's "
@@ -121,7 +121,8 @@ class Family:
 
         The model's own initial values are multiplied by what is missing to the rule: `std ∝ m**p` is measured
         at base and delta for each parameter, p a multiple of 1/2, and the factor is `rule / m**p`. Values that
-        are zero or constant stay. At the base nothing is multiplied.
+        are zero stay, and so do constant ones that the model does not itself multiply by a power of the width.
+        At the base nothing is multiplied.
 
         Args:
           width: the target's.
@@ -150,6 +151,10 @@ class Family:
         Source: the rule is Tensor Programs V, arXiv 2203.03466, table 8; see docs/rules.md.
         """
         source = self._source("init")
+        for name, value in (("width", width), ("seed", seed)):
+            if isinstance(value, bool) or not isinstance(value, Integral):
+                raise TraceError(f"init({name}={reprlib.repr(value)}): expected an integer")
+        width, seed = int(width), int(seed)
         plan = plan or self.plan(width)
         if seed and not source.seeded(width):
             raise TraceError(f"seed={seed}, but build takes no seed; define build(width, seed)")
@@ -219,7 +224,7 @@ class Family:
 
         Raises:
           TraceError: the file is damaged, of a newer version, or its shapes do not match its hash.
-          FileNotFoundError: there is no such file.
+          OSError: there is no such file (FileNotFoundError), or it cannot be read.
 
         Example:
           >>> import numpy as np, pathlib, tempfile, mupwd

@@ -98,9 +98,13 @@ def missing_factors(plan: Plan, exponents: Mapping[str, float | None]) -> dict[s
                     "ways that depend differently on the width; initialise it yourself with plan[path].init"
                 )
         if own is None:
-            continue
-        m = planned.m_in if planned.role in _SUMMED else planned.m_out
-        factor = planned.init / m**own
+            # Constants keep their values, but for what makes good a factor `width^s` of the model's own: without it
+            # the parameter would not be the rule's in another scale. Folding, which is of that kind too, is the
+            # readout's alone, and a constant readout is zero.
+            factor = 1.0 if planned.role in ("output", "tied") else 1.0 / planned.gradient
+        else:
+            m = planned.m_in if planned.role in _SUMMED else planned.m_out
+            factor = planned.init / m**own
         if not math.isclose(factor, 1.0, rel_tol=1e-12):
             factors[path] = factor
     return factors

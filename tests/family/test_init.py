@@ -145,6 +145,28 @@ def test_zero_and_constant_values_stay():
     np.testing.assert_array_equal(ones.init(TARGET)["embed"], np.ones((DATA, TARGET)))
 
 
+def test_a_gain_of_ones_makes_good_a_division_by_the_width_that_the_trace_finds_at_it():
+    """MuReadout divides what a norm's gain hands it: the division is the gain's, and the readout's factor is folded."""
+
+    def build_dividing(width, seed):
+        params = build_with(fan_in)(width, seed)[1]
+
+        def dividing(params, tokens):
+            x = params["embed"][tokens] * params["gain"][None, None] * jnp.float32(BASE / width)
+            return x @ params["readout"]
+
+        used = ("embed", "gain", "readout")
+        return dividing, {name: params[name] if name != "gain" else jnp.ones(width) for name in used}
+
+    family = mupwd.family(build_dividing, base=BASE, inputs=(TOKENS,))
+    plan = family.plan(TARGET)
+    made = family.init(TARGET, seed=3)
+    np.testing.assert_allclose(made["gain"], plan["gain"].init)
+    # One factor 1/m in all, in front of the readout's values: once by the model, undone, and once folded.
+    size = jnp.std(made["readout"]) * made["gain"][0] * BASE / TARGET
+    assert size / jnp.std(build_dividing(BASE, 3)[1]["readout"]) == pytest.approx(BASE / TARGET, rel=0.15)
+
+
 @pytest.mark.parametrize(
     ("growing", "exponent"),
     [("readout", r"m\*\*-0\.\d\d, which is no multiple of 1/2"), ("embed", r"m\*\*-0\.\d\d")],
