@@ -60,6 +60,8 @@ def _source_of_entries(app: Sphinx, doctree: nodes.document) -> None:
         if not (inspect.isclass(thing) or inspect.isfunction(thing)):
             continue
         file, (_, line) = Path(inspect.getfile(thing)), inspect.getsourcelines(thing)
+        if not file.is_relative_to(app.srcdir.parent):
+            continue
         uri = _shown(app.env, app.env.current_document.docname, file) + f"#line-{line}"
         text = nodes.inline("", "[source]", classes=["viewcode-link"])
         signature += only("", nodes.reference("", "", text, internal=True, refuri=uri), expr="html")
