@@ -14,19 +14,20 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 
 
-def need(who: str, *packages: str) -> None:
-    """Refuses to start without packages of the extra `proxy`.
+def need(who: str, *packages: str, extra: str = "proxy") -> None:
+    """Refuses to start without packages of an extra.
 
     Args:
       who: needs them, for the message.
       packages: by the names that they are imported by.
+      extra: that brings them.
 
     Raises:
       ModuleNotFoundError: some are missing.
     """
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise ModuleNotFoundError(f"{who} needs {', '.join(missing)}: pip install 'mupwd[proxy]'")
+        raise ModuleNotFoundError(f"{who} needs {', '.join(missing)}: pip install 'mupwd[{extra}]'")
 
 
 def integers(flag: str, text: str) -> tuple[int, ...]:

@@ -162,6 +162,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs, lists or describes a sweep."""
     need("mupwd sweep", "flax", "matplotlib", "rich")
+    if args.parquet:
+        need("--parquet", "pyarrow", extra="parquet")
     if sum((args.dry_run, args.status, args.extend, args.worker)) > 1:
         raise ValueError("give one of --dry_run, --status, --extend and --worker")
     if args.executor == "local":

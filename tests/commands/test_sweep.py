@@ -331,6 +331,13 @@ def test_what_cannot_be_run_is_said_before_anything_runs(tmp_path, capsys, argum
     assert not (tmp_path / "out").exists()
 
 
+def test_a_table_that_cannot_be_written_is_said_before_anything_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as where it is not installed
+    assert main(["sweep", str(tmp_path / "out"), "--parquet"]) == 2
+    assert "--parquet needs pyarrow: pip install 'mupwd[parquet]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_recipes_may_hold_commas(tmp_path):
     from mupwd.commands.sweep import _recipes
 
