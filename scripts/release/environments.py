@@ -8,6 +8,9 @@ import shutil
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
+
+from distributions import ROOT
 
 _LOWER = re.compile(r"([\w.-]+)>=([\w.]+)")
 
@@ -23,25 +26,23 @@ def find_python(version: str) -> str | None:
     return None
 
 
-def extras_of(project: Path) -> list[str]:
+def extras_of() -> list[str]:
     """Returns the extras that users install, in the order of pyproject.toml."""
-    return [name for name in _optional(project) if name != "dev"]
+    return [name for name in _optional() if name != "dev"]
 
 
-def lowest(project: Path, extra: str) -> list[str]:
+def lowest(extra: str) -> list[str]:
     """Returns constraints that hold what mupwd asks for at the lowest version that it allows.
 
     Args:
-      project: the folder of pyproject.toml.
       extra: whose requirements are held as well as the core's; "" for the core alone.
 
     Raises:
       ValueError: a requirement has no lower bound.
     """
-    content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = list(content["dependencies"])
-    for name in [extra, "proxy"] if "mupwd[proxy]" in _optional(project).get(extra, []) else [extra]:
-        wanted += _optional(project).get(name, [])
+    wanted = list(_project()["dependencies"])
+    for name in [extra, "proxy"] if "mupwd[proxy]" in _optional().get(extra, []) else [extra]:
+        wanted += _optional().get(name, [])
     found = []
     for requirement in wanted:
         if requirement.startswith("mupwd["):
@@ -53,29 +54,41 @@ def lowest(project: Path, extra: str) -> list[str]:
     return found
 
 
-def make_base(interpreter: str, folder: Path, wheel: Path, constraints: Path | None) -> None:
-    """Makes an environment with what mupwd's core needs, which `make` copies; one that is there already is kept.
+def make_base(interpreter: str, folder: Path, wheel: Path, extra: str, constraints: Path | None) -> Path:
+    """Makes the environment that `make` copies: what the core needs, or also what the proxy does, without mupwd.
 
     Args:
       interpreter: of the environment.
-      folder: to make.
+      folder: for it; one that is there already is kept.
       wheel: of mupwd.
+      extra: the one to try.
       constraints: a file for pip.
+
+    Returns:
+      The environment.
     """
-    if folder.exists():
-        return
-    # Under another name until it is whole.
-    partial = folder.with_name(f"{folder.name}-partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    subprocess.run([interpreter, "-m", "venv", partial], check=True)
-    _pip(partial, "install", str(wheel), constraints=constraints)
-    # Its command would name the environment that it was installed in.
-    _pip(partial, "uninstall", "--yes", "mupwd")
-    partial.rename(folder)
+    core, proxy = folder / "base", folder / "base-proxy"
+    if not core.exists():
+        # Under another name until it is whole.
+        partial = folder / "partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        subprocess.run([interpreter, "-m", "venv", partial], check=True)
+        _pip(partial, "install", str(wheel), constraints=constraints)
+        # Its command would name the environment that it was installed in.
+        _pip(partial, "uninstall", "--yes", "mupwd")
+        partial.rename(core)
+    if extra != "proxy" and "mupwd[proxy]" not in _optional().get(extra, []):
+        return core
+    if not proxy.exists():
+        partial = folder / "partial-proxy"
+        make(core, partial, wheel, "proxy", constraints)
+        _pip(partial, "uninstall", "--yes", "mupwd")
+        partial.rename(proxy)
+    return proxy
 
 
 def make(base: Path, folder: Path, wheel: Path, extra: str, constraints: Path | None) -> Path:
-    """Copies the environment of the core and installs mupwd with an extra; returns the copy's interpreter.
+    """Copies an environment and installs mupwd with an extra; returns the copy's interpreter.
 
     A copy takes links where an installation takes minutes; pip replaces files and never writes into them.
 
@@ -85,6 +98,9 @@ def make(base: Path, folder: Path, wheel: Path, extra: str, constraints: Path | 
       wheel: of mupwd.
       extra: its name; "" for none.
       constraints: a file for pip.
+
+    Raises:
+      RuntimeError: pip failed, or what is installed does not fit together; with its words.
     """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(base, folder, symlinks=True, copy_function=os.link)
@@ -104,6 +120,9 @@ def _pip(folder: Path, command: str, *arguments: str, constraints: Path | None =
         raise RuntimeError(f"{' '.join(words)}\n{done.stdout}")
 
 
-def _optional(project: Path) -> dict[str, list[str]]:
-    content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    return content["project"]["optional-dependencies"]
+def _project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def _optional() -> dict[str, list[str]]:
+    return _project()["optional-dependencies"]

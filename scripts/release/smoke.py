@@ -56,7 +56,7 @@ class Smoke:
         if self._results.get(name, {}).get("digest") == self._digest:
             return f"passed before ({self._results[name]['seconds']} s)"
         start, log = time.monotonic(), self._folder / "logs" / f"{name}.txt"
-        environment = self._folder / "environments" / name
+        environment = self._folder / "environments" / f"try-{name}"
         try:
             said = self._try(version, interpreter, extra, environment)
         except (RuntimeError, subprocess.SubprocessError) as error:
@@ -73,12 +73,13 @@ class Smoke:
 
     def _try(self, version: str, interpreter: str, extra: str, environment: Path) -> str:
         install, check = SPECIAL.get(extra, (extra, extra))
-        constraints, kind = None, version
+        constraints, folder = None, self._folder / "environments" / version
         if self._lowest:
-            constraints, kind = self._folder / f"lowest-{extra}.txt", f"{version}-lowest"
-            constraints.write_text("\n".join(lowest(ROOT, install)) + "\n", encoding="utf-8")
-        base = self._folder / "environments" / f"base-{kind}"
-        make_base(interpreter, base, self._wheel, constraints)
+            folder = folder.with_name(f"{version}-lowest")
+            constraints = self._folder / f"lowest-{extra}.txt"
+            constraints.write_text("\n".join(lowest(install)) + "\n", encoding="utf-8")
+        folder.mkdir(exist_ok=True)
+        base = make_base(interpreter, folder, self._wheel, install, constraints)
         python = make(base, environment, self._wheel, install, constraints)
         # Elsewhere than the checkout, which would be imported instead, and with no file of the person who runs this.
         with tempfile.TemporaryDirectory(prefix="mupwd-smoke-") as empty:
@@ -99,7 +100,7 @@ class Smoke:
 
 def main() -> int:
     """Builds, tries, prints the table."""
-    extras = extras_of(ROOT)
+    extras = extras_of()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
