@@ -24,6 +24,14 @@ class ProductStats(NamedTuple):
       rms_out: of the product as it is contracted.
       rms_scaled: after the constants that the program then multiplies or divides it by, such as the attention scale;
         the same number where there are none.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> scores = lambda params, x: (x @ params["q"]) @ x.T * 0.5
+      >>> _, products = activation_products(scores)({"q": jnp.eye(4)}, jnp.ones((2, 4)))
+      >>> (found,) = next(iter(products.values()))
+      >>> float(found.rms_out), float(found.rms_scaled)
+      (4.0, 2.0)
     """
 
     rms_out: Float[Array, "*layers"]

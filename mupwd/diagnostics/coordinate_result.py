@@ -28,6 +28,12 @@ class CoordinateCheck:
       outputs: `{width: [seeds, steps + 1]}`, RMS of what the model returns.
       diverged: runs whose loss was not finite.
       unused: parameters that the model does not use.
+
+    Example:
+      >>> grows = Line("up", "", "change", {}, predicted=(0.0, 0.0), exponent=0.5, interval=(0.4, 0.6), verdict="fail")
+      >>> found = CoordinateCheck((grows,), {}, seeds=2, steps=8, level=0.95, losses={}, outputs={})
+      >>> found.verdict, found.failed, found["up"][0].deviation
+      ('fail', ['up'], 0.5)
     """
 
     lines: tuple[Line, ...]

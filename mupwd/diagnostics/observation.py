@@ -32,6 +32,14 @@ class Observation(NamedTuple):
       stable_rank: `fro**2 / sigma_1**2`; NaN for a matrix of zeros.
       rms_operator_norm: `sigma_1 * sqrt(fan_in / fan_out)`, the most by which the matrix can multiply the RMS of
         a vector.
+
+    Example:
+      >>> import mupwd
+      >>> wide = lambda d: {"up": 3.0 * jnp.eye(d, 4 * d)}
+      >>> plan = mupwd.family_from_shapes(wide(4), wide(8), axes={"up": "in out"}).plan(wide(8))
+      >>> found = mupwd.spectrum(wide(8), plan, k=1)["up"]
+      >>> round(float(found.sigma[0]), 3), round(float(found.rms_operator_norm), 3), bool(found.converged)
+      (3.0, 1.5, True)
     """
 
     sigma: Float[Array, "*copies k"]

@@ -34,6 +34,17 @@ class Family:
       delta: the second width that was compared.
       logits: products of activations over an axis that grows: attention's, where head_dim grows.
       source: how its models are built; None for a family that was loaded or made from shapes.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, mupwd
+      >>> def build(width):
+      ...     fn = lambda params, x: jax.nn.relu(x @ params["up"]) @ params["out"]
+      ...     return fn, {"up": jnp.ones((3, width)), "out": jnp.ones((width, 2))}
+      >>> family = mupwd.family(build, base=64, inputs=(jnp.ones((5, 3)),))
+      >>> family
+      Family(base=64, delta=128, 2 parameters: 1 input, 1 output)
+      >>> family.parameters["up"].growing
+      (False, True)
     """
 
     parameters: Mapping[str, Parameter]
@@ -221,6 +232,9 @@ class Family:
 
         Args:
           file: where from.
+
+        Returns:
+          A family with the same parameters and roles, which cannot build models.
 
         Raises:
           TraceError: the file is damaged, of a newer version, or its shapes do not match its hash.

@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
+_MOST = 2**31 - 1
+"""Steps are counted in int32, and no size of an array on a device is larger."""
 _DTYPES = ("float32", "bfloat16")
 _SCHEDULES = ("cosine", "wsd")
 _SHARDINGS = ("none", "data", "full")
@@ -38,6 +40,11 @@ class ProxyConfig:
 
     Raises:
       ValueError: a field is out of its range; the message names it.
+
+    Example:
+      >>> proxy = ProxyConfig(layers=4, kv_heads=2)
+      >>> proxy.heads(256), proxy.key_value_heads(256), proxy.hidden(256)
+      (16, 2, 768)
     """
 
     vocab_size: int = 256
@@ -132,6 +139,10 @@ class TrainConfig:
 
     Raises:
       ValueError: a field is out of its range; the message names it.
+
+    Example:
+      >>> TrainConfig(steps=600, schedule="wsd", stop_at=200).last_step
+      200
     """
 
     steps: int = 600
@@ -227,6 +238,8 @@ def _positive_integers(config: Any, *names: str) -> None:
     for name in names:
         if not _is_integer(getattr(config, name)) or getattr(config, name) < 1:
             raise ValueError(f"{name} must be a positive integer, got {getattr(config, name)!r}")
+        if getattr(config, name) > _MOST:
+            raise ValueError(f"{name} must be at most {_MOST:,}, got {getattr(config, name):,}")
 
 
 def _positive_numbers(config: Any, *names: str) -> None:

@@ -57,8 +57,14 @@ _AUDIT_STEPS = 500
 class Hyper(NamedTuple):
     """What is tuned, and the seed: scalars that may be traced, or arrays `[trials]` under vmap.
 
-    learning_rate: the schedule's peak. weight_decay: per unit of learning rate (coupled) or per step
-    (independent), as `TrainConfig.decay` says. seed: of the initial values and of the data, in [0, 2**32).
+    Attributes:
+      learning_rate: the schedule's peak.
+      weight_decay: per unit of learning rate (coupled) or per step (independent), as `TrainConfig.decay` says.
+      seed: of the initial values and of the data, in [0, 2**32).
+
+    Example:
+      >>> Hyper.of(2**-5, 0.25, seed=3).seed.dtype
+      dtype('uint32')
     """
 
     learning_rate: Any
@@ -72,7 +78,16 @@ class Hyper(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Steps done, parameters, optimizer state."""
+    """Steps done, parameters, optimizer state.
+
+    Example:
+      >>> from mupwd.proxy import family
+      >>> proxy, train = ProxyConfig(layers=1), TrainConfig(steps=2, warmup=0)
+      >>> program = Program(32, proxy, train, family(proxy, base=16).plan(32))
+      >>> state = jax.eval_shape(program.init, Hyper.of(2**-5, 0.1, seed=0))  # shapes; jax.jit computes it
+      >>> state.step.dtype, sorted(state.params)
+      (dtype('int32'), ['embedding', 'layers', 'norm', 'readout'])
+    """
 
     step: Any
     params: Any
@@ -102,6 +117,14 @@ class Program:
     Raises:
       PlanError: the plan is not for this model.
       ValueError: the devices do not divide the batch.
+
+    Example:
+      >>> from mupwd.proxy import family
+      >>> proxy, train = ProxyConfig(layers=1), TrainConfig(steps=2, warmup=0, batch_size=2, sequence_length=8)
+      >>> program = Program(32, proxy, train, family(proxy, base=16).plan(32))
+      >>> state = jax.eval_shape(program.init, Hyper.of(2**-5, 0.1, seed=0))  # shapes; jax.jit computes it
+      >>> jax.eval_shape(program.logits, state.params, jax.ShapeDtypeStruct((2, 8), jnp.int32)).shape
+      (2, 8, 256)
     """
 
     def __init__(

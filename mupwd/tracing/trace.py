@@ -42,6 +42,12 @@ class ParameterAxes:
       shape: its sizes.
       axes: per use, what each axis does: "in", "out", "stack", "lookup", "elementwise".
       uses: one line per use, with its primitive and source line.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> table = trace_axes(lambda p, t: p["embed"][t], {"embed": jnp.ones((100, 8))}, jnp.zeros(5, int))["embed"]
+      >>> table.shape, table.axes
+      ((100, 8), (('lookup', 'out'),))
     """
 
     shape: tuple[int, ...]
