@@ -191,7 +191,7 @@ def docs(_: Path) -> None:
     page = "# mupwd\n\n```{eval-rst}\n.. autofunction:: mupwd.adamw\n```\n"
     Path("pages/index.md").write_text(page, encoding="utf-8")
     command_line = (sys.executable, "-m", "sphinx", "-W", "--builder", "html", "pages", "site")
-    subprocess.run(command_line, check=True, timeout=600)
+    subprocess.run(command_line, check=True, timeout=1500)
     assert "weight_decay" in Path("site/index.html").read_text(encoding="utf-8")
 
 
@@ -224,7 +224,7 @@ def missing(_: Path) -> None:
             "serve": ("serve", (program(), "report", ".", "--serve", "--port", "0")),
         }
     for name, (extra, words) in needs.items():
-        done = subprocess.run(words, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=1500)
         said, wanted = (
             f"{name}: {done.returncode} {done.stdout}{done.stderr}",
             f"pip install 'mupwd[{extra}]'",
@@ -256,14 +256,14 @@ def code(text: str) -> tuple[str, ...]:
 
 def command(*arguments: str) -> str:
     """Runs mupwd; returns what it prints, and raises where it fails."""
-    done = subprocess.run((program(), *arguments), capture_output=True, text=True, timeout=600)
+    done = subprocess.run((program(), *arguments), capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, f"mupwd {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
 def refused(*arguments: str) -> str:
     """Runs mupwd where it should end with an error of its own; returns that."""
-    done = subprocess.run((program(), *arguments), capture_output=True, text=True, timeout=600)
+    done = subprocess.run((program(), *arguments), capture_output=True, text=True, timeout=1500)
     assert done.returncode == 2, f"{done.returncode} {done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     return done.stderr
