@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from mupwd.family.call import traced_call
 from mupwd.paths import map_named
-from mupwd.plan import Plan
+from mupwd.plan import Plan, check_is_plan
 from mupwd.tracing import TraceError
 from mupwd.tracing.interpret import Entries, Evaluate, Interpreter, Pair, Visitor
 from mupwd.tracing.trace import Program
@@ -38,6 +38,7 @@ def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
       TraceError: when called: a parameter with a factor is not used in a way that the factor is for, or is
         used inside a function with a derivative of its own.
       PlanError: when called: the parameters do not fit the plan.
+      TypeError: `fn` is no function, or `plan` no plan.
 
     Example:
       >>> import jax.numpy as jnp, mupwd
@@ -52,6 +53,9 @@ def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
     Source: the readout of Tensor Programs V, arXiv 2203.03466, table 8; residual branches of CompleteP, arXiv
     2505.01618, table 1.
     """
+    check_is_plan(plan)
+    if not callable(fn):
+        raise TypeError(f"fn must be a function fn(params, *args); got {type(fn).__name__}")
     if not plan.forward and not plan.logits and plan.residual_scale == 1.0:
         return fn
 

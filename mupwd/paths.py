@@ -7,20 +7,28 @@ keys. A name that is equal in all of them is what lets multipliers live outside 
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import jax
 from jax.tree_util import DictKey, GetAttrKey, KeyPath, keystr
 
 _LINEN_COLLECTION = "params"
+# Control characters (newlines, a terminal's codes), invisible ones, halves of surrogate pairs, line separators: in a
+# name they would break a table, recolour a terminal or make two names look like one.
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_REGULAR = re.compile(r"[\\.^$*+?{}\[\]|()]")
 
 
 def path_name(key_path: KeyPath) -> str:
     """Returns the canonical name of a leaf: its keys joined by "/".
 
     A trailing `.value` attribute (an nnx `Variable`'s array) and a leading "params" (a linen collection) are
-    dropped; "/" and "%" inside a key become "%2F" and "%25", so that names stay unique.
+    dropped; "/" and "%" inside a key become "%2F" and "%25", so that names stay unique, and likewise what cannot be
+    seen (newlines, terminal codes).
 
     Args:
       key_path: the path that `jax.tree_util.tree_flatten_with_path` gives for the leaf.
@@ -41,7 +49,30 @@ def path_name(key_path: KeyPath) -> str:
     # As an attribute too: nnx gives a submodule of that name as DictKey in a State, as GetAttrKey in the module.
     if len(keys) > 1 and keys[0] in (DictKey(_LINEN_COLLECTION), GetAttrKey(_LINEN_COLLECTION)):
         keys.pop(0)
-    return "/".join(keystr((key,), simple=True).replace("%", "%25").replace("/", "%2F") for key in keys)
+    return "/".join(_escaped(keystr((key,), simple=True)) for key in keys)
+
+
+def _escaped(key: str) -> str:
+    key = key.replace("%", "%25").replace("/", "%2F")
+    if key.isprintable():
+        return key
+    return "".join(
+        quote(one, safe="", errors="surrogatepass") if unicodedata.category(one) in _UNSEEN else one
+        for one in key
+    )
+
+
+def pattern_of(name: str) -> str:
+    r"""Returns a regular expression that matches that name alone, for messages that say what to write.
+
+    Args:
+      name: canonical.
+
+    Example:
+      >>> print(pattern_of("layers/0/mlp-up"), pattern_of("gate.up[0]"))
+      layers/0/mlp-up gate\.up\[0\]
+    """
+    return re.escape(name) if _REGULAR.search(name) else name
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:

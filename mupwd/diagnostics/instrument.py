@@ -81,6 +81,7 @@ def instrument(
     Raises:
       TraceError: when called: a parameter goes through an operation that is not understood; `since` does not
         have a parameter, or has it in another shape or dtype.
+      TypeError: `fn` is no function.
 
     Example:
       >>> import jax.numpy as jnp
@@ -92,6 +93,9 @@ def instrument(
     Source: alignment as in Everett et al., arXiv 2407.05872, section 3; `(W - W0) x` as in Yang et al., arXiv
     2310.17813.
     """
+
+    if not callable(fn):
+        raise TypeError(f"fn must be a function fn(params, *args); got {type(fn).__name__}")
 
     def instrumented(params: Any, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, list[UseStats]]]:
         call = traced_call(fn, params, args, kwargs)

@@ -7,6 +7,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
+
 from mupwd.paths import named_leaves
 from mupwd.plan import ParameterPlan, Plan, PlanError
 
@@ -117,12 +119,31 @@ def groups_of(plan: Plan, params: Any) -> tuple[Group, ...]:
       params: a tree of arrays or shapes with any subset of the plan's paths.
 
     Raises:
-      PlanError: a path or a shape is not the plan's; copies of unknown number.
+      PlanError: a path or a shape is not the plan's; copies of unknown number; complex numbers; one name for two.
     """
     plan.check(params)
     found: defaultdict[tuple[Layout, str], list[str]] = defaultdict(list)
     for path, leaf in named_leaves(params).items():
         layout = layout_of(plan[path])
-        if layout is not None:
-            found[layout, str(leaf.dtype)].append(path)
+        if layout is None:
+            continue
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            raise PlanError(
+                f"{path} is {leaf.dtype}: singular values are computed of real matrices only. Leave it out of the tree "
+                "that is observed (optax.masked does, for track_spectrum)"
+            )
+        found[layout, str(leaf.dtype)].append(path)
+    _check_names([(path, layout) for (layout, _), paths in found.items() for path in paths])
     return tuple(Group(tuple(paths), layout) for (layout, _), paths in found.items())
+
+
+def _check_names(matrices: list[tuple[str, Layout]]) -> None:
+    """Copy i of a stack `path` is reported as `path[i]`, which no other parameter may be called."""
+    paths = {path for path, _ in matrices}
+    for path, layout in matrices:
+        for copy in range(layout.count if layout.copies else 0):
+            if (name := f"{path}[{copy}]") in paths:
+                raise PlanError(
+                    f"{name} is a parameter, and copy {copy} of the stack {path} is reported under the same name; "
+                    "rename one of the two"
+                )

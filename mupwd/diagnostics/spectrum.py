@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from numbers import Integral
 from typing import Any, TypeVar
 
 import jax
@@ -16,7 +17,8 @@ from mupwd.diagnostics.sharding import replicating
 from mupwd.diagnostics.thin import one_by_one
 from mupwd.family.models import parameters_of
 from mupwd.paths import named_leaves
-from mupwd.plan import Plan
+from mupwd.plan import Plan, check_is_plan
+from mupwd.scalars import is_number
 
 Found = TypeVar("Found")
 
@@ -46,8 +48,9 @@ def spectrum(params: Any, plan: Plan, k: int = 8, tol: float = 1e-3) -> dict[str
 
     Raises:
       PlanError: the parameters do not fit the plan; a fused axis of which only an override is known, without
-        the number of its copies.
+        the number of its copies; a matrix of complex numbers.
       ValueError: `k` or `tol` is out of range.
+      TypeError: `plan` is no plan.
 
     Example:
       >>> import jax, mupwd
@@ -61,6 +64,7 @@ def spectrum(params: Any, plan: Plan, k: int = 8, tol: float = 1e-3) -> dict[str
     Source: Musco and Musco, "Randomized Block Krylov Methods", arXiv 1504.05477 (the iteration); the normalised
     operator norm is that of Yang et al., "A Spectral Condition for Feature Learning", arXiv 2310.17813.
     """
+    check_is_plan(plan)
     check_arguments(k, tol)
     tree = parameters_of(params, plan)
     leaves = named_leaves(tree)
@@ -75,9 +79,9 @@ def spectrum(params: Any, plan: Plan, k: int = 8, tol: float = 1e-3) -> dict[str
 
 def check_arguments(k: int, tol: float) -> None:
     """Refuses numbers that cannot be meant."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
         raise ValueError(f"k must be a positive integer, the number of singular values; got {k!r}")
-    if not 1e-5 <= tol < 1:
+    if not (is_number(tol) and 1e-5 <= tol < 1):
         raise ValueError(
             f"tol must be between 1e-5 (what float32 products can promise) and 1, got {tol!r}; it is relative"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -18,7 +19,8 @@ from mupwd.diagnostics.products import Products
 from mupwd.diagnostics.sharding import replicating
 from mupwd.diagnostics.spectrum import SEED, by_path, check_arguments, safe_scale
 from mupwd.paths import named_leaves
-from mupwd.plan import Plan
+from mupwd.plan import Plan, check_is_plan
+from mupwd.scalars import check_rate, check_scalar
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
@@ -104,7 +106,9 @@ def track_spectrum(
 
     Raises:
       ValueError: a number is out of range; (from `update`) the parameters are missing.
-      PlanError: (from `init`) the parameters do not fit the plan.
+      TypeError: a learning rate or decay is no number, array or schedule; `plan` is no plan.
+      PlanError: (from `init`) the parameters do not fit the plan, a matrix is one of complex numbers, or a parameter is
+        named as the copies of another.
 
     Example:
       >>> import jax, jax.numpy as jnp, mupwd
@@ -121,10 +125,14 @@ def track_spectrum(
     Source: the bound on the error is that of Kato and Temple (Parlett, "The Symmetric Eigenvalue Problem",
     theorem 11.7.1), with a margin that was measured; see docs/spectra.md.
     """
+    check_is_plan(plan)
     check_arguments(k, tol)
     for name, value in (("every", every), ("audit_every", audit_every)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} must be a positive integer, a number of steps; got {value!r}")
+    for name, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay)):
+        if value is not None:
+            check_rate(name, value)
     follow_updates = updates
 
     def init(params: Any) -> Any:
@@ -280,4 +288,6 @@ def _decay_per_step(learning_rate: Any, weight_decay: Any, step: Array) -> Float
     if learning_rate is None or weight_decay is None:
         return jnp.float32(jnp.nan)
     rate, decay = (value(step) if callable(value) else value for value in (learning_rate, weight_decay))
+    check_scalar("what the schedule learning_rate returns", rate)
+    check_scalar("what the schedule weight_decay returns", decay)
     return jnp.asarray(rate, jnp.float32) * jnp.asarray(decay, jnp.float32)

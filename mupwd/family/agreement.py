@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from mupwd.family.annotations import Annotation
+from mupwd.paths import pattern_of
 from mupwd.tracing.decide import Shapes
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.overrides import stated_parameter, words_of
@@ -140,5 +141,5 @@ def _contradiction(parameter: Parameter, said: str, found: str) -> TraceError:
     statement = f"{parameter.role}: {' '.join(parameter.axes)}"
     return TraceError(
         f"{parameter.path}: {said}, but {found}{uses}. Correct what is wrong, or settle it with "
-        f"overrides={{{parameter.path!r}: {statement!r}}}, or with other words"
+        f"overrides={{{pattern_of(parameter.path)!r}: {statement!r}}}, or with other words"
     )

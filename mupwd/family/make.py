@@ -14,7 +14,7 @@ from mupwd.family.family import Family
 from mupwd.family.folds import with_folds
 from mupwd.family.models import is_parameter, parameters_of
 from mupwd.family.source import Source
-from mupwd.paths import named_leaves
+from mupwd.paths import named_leaves, pattern_of
 from mupwd.tracing.decide import Shapes, decide, logits
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.overrides import stated_parameters
@@ -144,7 +144,7 @@ def family_from_shapes(base_params: Any, delta_params: Any, *, axes: Mapping[str
         raise TraceError(
             f"{missing[0]} grows from {tuple(b for b, _ in first)} to {tuple(d for _, d in first)}, but axes= does not "
             f"say what its axes do ({len(missing)} parameter(s) in all: {', '.join(missing[:5])}"
-            f"{', …' if len(missing) > 5 else ''}); add, for example, axes={{{missing[0]!r}: {words!r}}}"
+            f"{', …' if len(missing) > 5 else ''}); add, for example, axes={{{pattern_of(missing[0])!r}: {words!r}}}"
         )
     parameters = {
         path: stated.get(path)

@@ -6,17 +6,31 @@ import dataclasses
 import hashlib
 import json
 import os
-from pathlib import Path
-from typing import Any, get_args
+import reprlib
+from typing import Any
 
+from mupwd.decode import decoded, read_json
 from mupwd.family.family import Family
 from mupwd.files import write_atomically
 from mupwd.tracing.errors import TraceError
-from mupwd.tracing.roles import Logits, Parameter, Role
+from mupwd.tracing.roles import Logits, Parameter
 
 _FORMAT = "mupwd family"
 _VERSION = 1
-_AXIS_WORDS = ("in", "out", "stack", "lookup", "elementwise", "unused")
+_AGAIN = "make the family again and save it"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What a file of a family holds."""
+
+    format: str
+    version: int
+    shape_hash: str
+    base: int | None
+    delta: int | None
+    parameters: tuple[Parameter, ...]
+    logits: tuple[Logits, ...]
 
 
 def save(family: Family, file: str | os.PathLike[str]) -> None:
@@ -36,41 +50,39 @@ def save(family: Family, file: str | os.PathLike[str]) -> None:
 
 def load(file: str | os.PathLike[str]) -> Family:
     """Reads a family; see `Family.load`."""
-    again = "make the family again and save it"
+    where = os.fspath(file)
     try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TraceError(f"{file} is damaged: it is not JSON ({error}); {again}") from error
+        content = read_json(file)
+    except ValueError as error:
+        raise TraceError(f"{where} is damaged: {error}; {_AGAIN}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise TraceError(f"{file} is not a family that Family.save wrote (its format is not {_FORMAT!r})")
-    if content.get("version") != _VERSION:
+        raise TraceError(f"{where} is not a family that Family.save wrote (its format is not {_FORMAT!r})")
+    version = content.get("version")
+    if isinstance(version, bool) or version != _VERSION:
         raise TraceError(
-            f"{file} has version {content.get('version')}, this mupwd reads version {_VERSION}; upgrade mupwd, or "
-            f"{again}"
+            f"{where} has version {reprlib.repr(version)}, this mupwd reads version {_VERSION}; upgrade mupwd, or "
+            f"{_AGAIN}"
         )
     try:
-        parameters = [_parameter(fields) for fields in content["parameters"]]
-        logits = tuple(Logits(**found) for found in content["logits"])
-        found = Family({p.path: p for p in parameters}, content["base"], content["delta"], logits)
-        recorded = content["shape_hash"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TraceError(f"{file} is damaged: {type(error).__name__}: {error}; {again}") from error
-    if _shape_hash(found.parameters.values()) != recorded:
+        found = _family(decoded(_Content, content))
+    except ValueError as error:
+        raise TraceError(f"{where} is damaged: {error}; {_AGAIN}") from error
+    if _shape_hash(found.parameters.values()) != content["shape_hash"]:
         raise TraceError(
-            f"{file} was changed or damaged: its shapes do not match their recorded hash; {again}"
+            f"{where} was changed or damaged: its shapes do not match their recorded hash; {_AGAIN}"
         )
     return found
 
 
-def _parameter(content: dict[str, Any]) -> Parameter:
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-    parameter = Parameter(**fields)
-    if not isinstance(parameter.path, str) or parameter.role not in get_args(Role):
-        raise ValueError(f"there is no role {parameter.role!r} (of {parameter.path!r})")
-    unknown = {word for axis in parameter.axes for word in axis.split("+")} - set(_AXIS_WORDS)
-    if unknown:
-        raise ValueError(f"{parameter.path} has axes of no known kind: {', '.join(sorted(unknown))}")
-    return parameter
+def _family(content: _Content) -> Family:
+    parameters = {p.path: p for p in content.parameters}
+    if len(parameters) < len(content.parameters):
+        paths = [p.path for p in content.parameters]
+        raise ValueError(f"two parameters are both named {max(paths, key=paths.count)!r}")
+    for name, width in (("base", content.base), ("delta", content.delta)):
+        if width is not None and width < 1:
+            raise ValueError(f"{name}: expected a positive integer, found {width}")
+    return Family(parameters, content.base, content.delta, content.logits)
 
 
 def _shape_hash(parameters: Any) -> str:

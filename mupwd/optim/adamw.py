@@ -9,17 +9,11 @@ import jax.numpy as jnp
 import optax
 from jax.core import Tracer
 
-from mupwd.optim.checks import (
-    check_number,
-    check_rate,
-    check_tree,
-    find,
-    is_number,
-    promoting_as_optax,
-    times,
-)
+from mupwd.optim.checks import check_tree, find, promoting_as_optax, times
 from mupwd.optim.scaling import Mask, add_plan_decayed_weights, scale_by_plan_learning_rate
 from mupwd.paths import path_name
+from mupwd.plan import check_is_plan
+from mupwd.scalars import check_number, check_rate, is_number
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike, DTypeLike
@@ -89,10 +83,11 @@ def adamw(
       An optax transform; its `update` needs the parameters.
 
     Raises:
-      ValueError: a learning rate or decay is negative, NaN or infinite; `decay` is neither word;
-        `peak_learning_rate` is missing, 0, or given with coupled decay; a scaled `1 - beta` reaches 1; `eps` or
-        `eps_root` is given with `denominator="atan2"`, or `denominator` is neither word.
-      TypeError: a hyperparameter is no number, array or schedule.
+      ValueError: a learning rate, decay or eps is negative, NaN, infinite or not a scalar; a beta is not in [0, 1);
+        `decay` is neither word; `peak_learning_rate` is missing, 0, or given with coupled decay; a scaled `1 - beta`
+        reaches 1; `eps` or `eps_root` is given with `denominator="atan2"`, or `denominator` is neither word.
+      TypeError: a hyperparameter is no number, array or schedule (or, from `update`, its schedule returns none);
+        `plan` is no plan; `mu_dtype` holds no fractions.
       PlanError: (from `init`) the parameters do not fit the plan.
 
     Example:
@@ -112,6 +107,7 @@ def adamw(
       arXiv 2510.15262 (the factors of the default recipe); Everett et al., "Scaling Exponents Across
       Parameterizations and Optimizers", arXiv 2407.05872 (atan2).
     """
+    check_is_plan(plan)
     check_rate("learning_rate", learning_rate)
     check_rate("weight_decay", weight_decay)
     if decay == "independent":
@@ -157,7 +153,9 @@ def scale_by_plan_adam(
       A transform with the state of `optax.scale_by_adam`.
 
     Raises:
-      ValueError: a scaled `1 - beta` reaches 1; `eps` or `eps_root` together with atan2.
+      ValueError: a beta is not in [0, 1), an eps is negative, NaN or infinite; a scaled `1 - beta` reaches 1; `eps` or
+        `eps_root` together with atan2.
+      TypeError: one of them is no number; `plan` is no plan; `mu_dtype` holds no fractions.
       PlanError: (from `init`) the parameters do not fit the plan.
 
     Example:
@@ -169,11 +167,16 @@ def scale_by_plan_adam(
       >>> tx = mupwd.optim.scale_by_plan_adam(plan, eps=1e-8)  # 1e-8 / 4 for this kernel
       >>> updates, state = tx.update(params, tx.init(params))
     """
+    check_is_plan(plan)
+    for name, value in (("b1", b1), ("b2", b2)):
+        check_number(name, value, below=1)
+    for name, value in (("eps", eps), ("eps_root", eps_root)):
+        check_number(name, value)
     b1 = _scaled_beta("b1", b1, plan.beta_ratio)
     b2 = _scaled_beta("b2", b2, plan.beta_ratio)
     _check_denominator(denominator, eps, eps_root)
     if mu_dtype is not None:
-        mu_dtype = jax.dtypes.canonicalize_dtype(mu_dtype)
+        mu_dtype = _moment_dtype(mu_dtype)
 
     def init(params: Any) -> Any:
         check_tree(plan, params)
@@ -207,6 +210,18 @@ def scale_by_plan_adam(
         )
 
     return optax.GradientTransformation(init, update)
+
+
+def _moment_dtype(dtype: Any) -> Any:
+    try:
+        found = jax.dtypes.canonicalize_dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"mu_dtype={dtype!r} is no dtype: {error}") from error
+    if not jnp.issubdtype(found, jnp.inexact):
+        raise TypeError(
+            f"mu_dtype={dtype!r}: integers would round the moment to 0; expected a floating-point dtype"
+        )
+    return found
 
 
 def _check_denominator(denominator: Denominator, eps: Any, eps_root: Any) -> None:

@@ -201,7 +201,7 @@ def madgrad(plan: Plan, a: Arguments) -> Links:
 
 def norm_growth(one: ParameterPlan) -> float:
     """How much larger the norm of an array of the parameter's shape is than at the base, entries being equal."""
-    if one.init is None:
+    if one.init is None or not math.prod(one.base_shape):  # an empty array has no norm
         return 1.0
     return math.sqrt(math.prod(one.shape) / math.prod(one.base_shape))
 

@@ -1,63 +1,18 @@
-"""What an optimizer refuses before it takes a step: unusable numbers, trees that the plan does not know."""
+"""What an optimizer refuses before it takes a step: no plan, trees that the plan does not know."""
 
 from __future__ import annotations
 
 import functools
-import numbers
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
-from jax.core import Tracer
 
 from mupwd.paths import named_leaves, path_name
 from mupwd.plan import PlanError
 
 if TYPE_CHECKING:
     from mupwd.plan import ParameterPlan, Plan
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a plain number that can be read once and for all.
-
-    A `jax.Array` is not one, even a concrete one: `optax.inject_hyperparams` hands such arrays to the factory
-    at every step, with a value that may have changed since.
-    """
-    return isinstance(value, numbers.Real)
-
-
-def check_number(name: str, value: Any, *, zero: bool = True) -> None:
-    """Refuses a hyperparameter that is no number, or whose value is known and cannot be meant.
-
-    Args:
-      name: the argument's name, for the message.
-      value: a number or array; a tracer passes, since its value is not known.
-      zero: whether 0 is allowed.
-
-    Raises:
-      TypeError: it is no number or array.
-      ValueError: it is negative, NaN or infinite, or 0 where `zero` is false.
-    """
-    if isinstance(value, Tracer):
-        return
-    if isinstance(value, jax.Array):
-        # A multi-process array can't be read here, and its value is checked where it was made.
-        if not value.is_fully_addressable:
-            return
-    elif not is_number(value) and not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} must be a number, a scalar array or a schedule; got {value!r}")
-    known = np.asarray(value)
-    usable = np.isfinite(known) & ((known >= 0) if zero else (known > 0))
-    if not usable.all():
-        wanted = "a finite number, 0 or more" if zero else "a finite number above 0"
-        raise ValueError(f"{name} must be {wanted}; got {value}")
-
-
-def check_rate(name: str, value: Any) -> None:
-    """Refuses a learning rate or decay as `check_number` does; what a schedule returns is not known yet."""
-    if not callable(value):
-        check_number(name, value)
 
 
 def check_tree(plan: Plan, params: Any) -> None:

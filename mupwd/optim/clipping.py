@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import optax
 
-from mupwd.optim.checks import check_number, check_tree, find, map_updates, promoting_as_optax
+from mupwd.optim.checks import check_tree, find, map_updates, promoting_as_optax
+from mupwd.plan import check_is_plan
+from mupwd.scalars import check_number
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
@@ -53,6 +55,7 @@ def clip_by_global_norm(max_norm: ArrayLike, plan: Plan) -> optax.GradientTransf
     References:
       Pascanu et al., "On the difficulty of training Recurrent Neural Networks", arXiv 1211.5063.
     """
+    check_is_plan(plan)
     check_number("max_norm", max_norm, zero=False)
 
     def init(params: Any) -> Any:

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mupwd.optim.checks import check_rate, check_tree, find, map_updates, promoting_as_optax, times
+from mupwd.optim.checks import check_tree, find, map_updates, promoting_as_optax, times
 from mupwd.paths import named_leaves
+from mupwd.plan import check_is_plan
+from mupwd.scalars import check_rate, check_scalar
 
 if TYPE_CHECKING:
     from mupwd.plan import ParameterPlan, Plan
@@ -52,6 +54,7 @@ def scale_by_plan_learning_rate(
       >>> print(f"{updates['kernel'][0, 0]:.4f}")  # times 1/4 at m = 4
       -0.0025
     """
+    check_is_plan(plan)
     check_rate("learning_rate", learning_rate)
     sign = -1 if flip_sign else 1
 
@@ -62,7 +65,7 @@ def scale_by_plan_learning_rate(
     @promoting_as_optax
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        rate, state = _now(learning_rate, state)
+        rate, state = _now("learning_rate", learning_rate, state)
 
         def scale(name: str, u: jax.Array) -> jax.Array:
             step = times(sign * rate, find(plan, name).lr)
@@ -145,6 +148,7 @@ def add_decayed_weights_by(
       ValueError: as for `add_plan_decayed_weights`.
       PlanError: (from `init`) the parameters do not fit the plan.
     """
+    check_is_plan(plan)
     check_rate("weight_decay", weight_decay)
     mask_of = _masker("mask", mask, plan)
     inside_of = _masker("trust_ratio_mask", inside, plan)
@@ -166,7 +170,7 @@ def add_decayed_weights_by(
             )
         if isinstance(weight_decay, int | float) and weight_decay == 0:
             return updates, state
-        decay, state = _now(weight_decay, state)
+        decay, state = _now("weight_decay", weight_decay, state)
         masked = mask_of(params)
         within = inside_of(params)
 
@@ -182,10 +186,12 @@ def add_decayed_weights_by(
     return optax.GradientTransformation(init, update)
 
 
-def _now(value: optax.ScalarOrSchedule, state: Any) -> tuple[Any, Any]:
+def _now(name: str, value: optax.ScalarOrSchedule, state: Any) -> tuple[Any, Any]:
     """The value at this step, and the state of the next one."""
     if callable(value):
-        return value(state.count), state._replace(count=optax.safe_increment(state.count))
+        now = value(state.count)
+        check_scalar(f"what the schedule {name} returns", now)
+        return now, state._replace(count=optax.safe_increment(state.count))
     return value, state
 
 

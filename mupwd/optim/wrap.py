@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import optax
 
-from mupwd.optim.checks import check_rate, promoting_as_optax
+from mupwd.optim.checks import promoting_as_optax
 from mupwd.optim.families import families
 from mupwd.optim.refused import REFUSED
+from mupwd.plan import check_is_plan
+from mupwd.scalars import check_rate
 
 if TYPE_CHECKING:
     from mupwd.plan import Plan
@@ -46,7 +48,7 @@ def wrap(
       per unit of learning rate (for Adafactor's `weight_decay_rate`: per step, as optax has it).
 
     Raises:
-      TypeError: the factory is no function: a finished optimizer, a name.
+      TypeError: the factory is no function: a finished optimizer, a name; `plan` is no plan.
       ValueError: no rule is known for the optimizer; or the recipe scales `1 - beta`, and the optimizer is not of
         Adam's family.
       ValueError: (from the function) a learning rate or decay is negative, NaN or infinite.
@@ -72,6 +74,7 @@ def wrap(
             f"mupwd.wrap was given {is_what}, and needs what makes one: give the function itself, as in "
             "mupwd.wrap(optax.sgd, plan)(0.1)"
         )
+    check_is_plan(plan)
     known = families()
     name, first, fixed = _known(factory, known)
     if name is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mupwd.plan.layers import shown
 from mupwd.plan.table import number, shapes
 from mupwd.recipes import ONE
 
@@ -27,7 +28,7 @@ _ROLES = {
 def explain(plan: Plan, p: ParameterPlan) -> str:
     """Formats one parameter; see `Plan.explain`."""
     lines = [
-        f"{p.path}: {p.role}, {p.dtype}, {shapes(p.base_shape, p.shape)}",
+        f"{shown(p.path)}: {p.role}, {p.dtype}, {shapes(p.base_shape, p.shape)}",
         f"It is {_article(p.role)} {p.role} parameter: {_ROLES[p.role]}.",
         *_axes(p),
         *(f"  use: {use}" for use in p.parameter.uses),

@@ -1,19 +1,33 @@
-"""Whether parameters, or the name of one, are those of a plan."""
+"""Whether parameters, or the name of one, are those of a plan; whether it is a plan at all."""
 
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any
+import reprlib
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from mupwd.paths import named_leaves
 from mupwd.plan.errors import PlanError
-
-if TYPE_CHECKING:
-    from mupwd.plan.plan import Plan
+from mupwd.plan.layers import shown
+from mupwd.plan.plan import Plan
 
 _MOST_SHOWN = 5
+
+
+def check_is_plan(plan: Any) -> None:
+    """Refuses what is given in the place of a plan: a family, a dict of factors, nothing.
+
+    Raises:
+      TypeError: it is no plan.
+    """
+    if not isinstance(plan, Plan):
+        raise TypeError(
+            f"plan must be a mupwd.Plan, as family.plan(width) returns it; got {type(plan).__name__} "
+            f"({reprlib.repr(plan)})"
+        )
 
 
 def check(plan: Plan, params: Any) -> None:
@@ -22,9 +36,9 @@ def check(plan: Plan, params: Any) -> None:
     different: list[str] = []
     for path, leaf in named_leaves(params).items():
         if path not in plan:
-            unknown.append(path + nearest(plan, path))
+            unknown.append(shown(path) + (_not_moved(leaf) or nearest(plan, path)))
         elif (shape := tuple(np.shape(leaf))) != plan[path].shape:
-            different.append(f"{path}: {shape}, in the plan {plan[path].shape}")
+            different.append(f"{shown(path)}: {shape}, in the plan {plan[path].shape}")
     if different:
         what, lines = "have another shape than the plan was made for", different
     else:
@@ -34,6 +48,18 @@ def check(plan: Plan, params: Any) -> None:
             f"{len(lines)} parameter(s) {what}:\n{_first(lines)}\n"
             "Make a plan for these parameters: family.plan(params)."
         )
+
+
+def _not_moved(leaf: Any) -> str:
+    """What a leaf is that no plan can have; empty for an array of floating-point numbers."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, np.inexact):
+        return ""
+    what = type(leaf).__name__ if dtype is None else f"of dtype {dtype}"
+    return (
+        f" ({what}, which no optimizer moves and no plan has: leave it out, or hide it as optax.masked, "
+        "optax.partition and equinox.filter do)"
+    )
 
 
 def nearest(plan: Plan, path: str, n: int = 1) -> str:

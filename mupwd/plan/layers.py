@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-# An escaped "/" or "%" inside a key holds a digit that is no index.
-_NUMBER = re.compile(r"%2[F5]|(\d+)")
+# An escaped character inside a key holds a digit that is no index, and so is a number that nobody counts to.
+_NUMBER = re.compile(r"%[0-9A-F]{2}|[0-9]{10,}|([0-9]+)")
 
 
 class Index(NamedTuple):
@@ -29,6 +29,11 @@ def indices(path: str) -> Iterator[Index]:
     for found in _NUMBER.finditer(path):
         if found[1]:
             yield Index(path[: found.start()], int(found[1]), path[found.end() :])
+
+
+def shown(path: str) -> str:
+    """Returns the path as people read it: the empty one, of an array that is the whole tree, in quotes."""
+    return path or '""'
 
 
 def starred(path: str) -> str:

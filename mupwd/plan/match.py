@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mupwd.plan.errors import PlanError
-from mupwd.plan.layers import containers, indices
+from mupwd.plan.layers import containers, indices, shown
 from mupwd.tracing.roles import Parameter
 
 _REBUILD = "make base and target from one build function"
@@ -133,6 +133,11 @@ def _check_shape(
     for axis, (old, new) in enumerate(zip(parameter.shape, shape, strict=True)):
         if new < 1 and old >= 1:
             raise PlanError(f"{parameter.path} has {new} elements along axis {axis} at the target {shape}")
+        if old < 1 and new >= 1 and parameter.growing[axis]:
+            raise PlanError(
+                f"{parameter.path}, axis {axis}: 0 elements at base and {new} at the target have no ratio; take a "
+                "larger base"
+            )
         if old == new or parameter.growing[axis]:
             continue
         if axis in layers:
@@ -187,4 +192,4 @@ def _shows_layers(base: Mapping[str, Parameter]) -> bool:
 
 
 def _some(paths: list[str]) -> str:
-    return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    return ", ".join(map(shown, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

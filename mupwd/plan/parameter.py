@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from mupwd.plan.errors import PlanError
 from mupwd.tracing.roles import Parameter, Role
+
+_POSITIVE = ("m_in", "m_out", "lr", "eps", "init", "forward", "gradient", "gradient_size")
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,9 @@ class ParameterPlan:
       gradient: how many times larger its gradient is than under the rule in its own form: the width ratio
         for an output in folded form. What mixes parameters (clipping by a global norm) divides by it.
       gradient_size: how large an entry of its gradient is, relative to the base's, in this form.
+
+    Raises:
+      PlanError: a multiplier is not positive and finite (0 is one for `wd`), as one that overflows or vanishes.
     """
 
     parameter: Parameter
@@ -40,6 +47,17 @@ class ParameterPlan:
     forward: float
     gradient: float
     gradient_size: float
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if not (value is None or 0 < value < math.inf):
+                raise PlanError(
+                    f"{self.path}: its multiplier {name} = {value:g} is no positive finite number, at shape "
+                    f"{self.shape} against {self.base_shape} at base; take an exponent or a ratio that is less extreme"
+                )
+        if not 0 <= self.wd < math.inf:
+            raise PlanError(f"{self.path}: its multiplier wd = {self.wd:g} is negative, or no finite number")
 
     @property
     def path(self) -> str:

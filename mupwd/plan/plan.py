@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,14 @@ from mupwd.recipes import Recipe
 from mupwd.tracing.roles import Logits
 
 Form = Literal["folded", "forward"]
+_FACTORS = (
+    "depth_ratio",
+    "batch_ratio",
+    "token_ratio",
+    "sequence_ratio",
+    "beta_ratio",
+    "residual_scale",
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,6 +48,9 @@ class Plan(Mapping[str, ParameterPlan]):
       residual_scale: factor that the model must apply to the output of each residual branch.
       parameters: in the order of the target's own tree.
       logits: products of activations whose scale is not the recipe's: `apply_forward` multiplies them.
+
+    Raises:
+      PlanError: two parameters have one path, or a ratio or factor is not positive and finite.
     """
 
     rules: Recipe
@@ -53,6 +65,22 @@ class Plan(Mapping[str, ParameterPlan]):
     residual_scale: float
     parameters: tuple[ParameterPlan, ...]
     logits: tuple[Logits, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in _FACTORS:
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise PlanError(
+                    f"{name} = {value:g}, for depth ×{self.depth_ratio:g}, batch size ×{self.batch_ratio:g}, training "
+                    f"tokens ×{self.token_ratio:g}: expected a positive finite number"
+                )
+        for name in ("base", "width"):
+            width = getattr(self, name)
+            if width is not None and width < 1:
+                raise PlanError(f"{name} = {width}: a width is a positive integer")
+        if len(self._by_path) < len(self.parameters):
+            paths = [parameter.path for parameter in self.parameters]
+            raise PlanError(f"two parameters of the plan are both named {max(paths, key=paths.count)!r}")
 
     @cached_property
     def _by_path(self) -> dict[str, ParameterPlan]:
@@ -273,6 +301,10 @@ class Plan(Mapping[str, ParameterPlan]):
         from mupwd.plan.explain import explain
         from mupwd.plan.fit import nearest
 
+        if not isinstance(path, str):
+            raise PlanError(
+                f"explain({path!r}): expected the name of a parameter, such as {next(iter(self), '')!r}"
+            )
         if path not in self._by_path:
             raise PlanError(f"no parameter of the plan is named {path!r}{nearest(self, path, n=3)}")
         return explain(self, self._by_path[path])
@@ -312,7 +344,7 @@ class Plan(Mapping[str, ParameterPlan]):
 
         Raises:
           PlanError: the file is damaged, of a newer version, or its shapes do not match its hash.
-          FileNotFoundError: there is no such file.
+          OSError: there is no such file (FileNotFoundError), or it cannot be read.
 
         Example:
           >>> import numpy as np, mupwd

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from absl import logging
 
 from mupwd import recipes
+from mupwd.paths import pattern_of
 from mupwd.plan.errors import PlanError
 from mupwd.plan.match import match
 from mupwd.plan.parameter import ParameterPlan
 from mupwd.plan.plan import Form, Plan
 from mupwd.recipes import Recipe, Rule
+from mupwd.scalars import as_float, check_number
 from mupwd.tracing.roles import Logits, Parameter
 
 
@@ -73,17 +76,9 @@ def make_plan(
     rules = recipes.get(recipe)
     if form not in ("folded", "forward"):
         raise PlanError(f"form={form!r}: there are 'folded' (the model is untouched) and 'forward'")
-    ratios = {
-        "depth_ratio": depth_ratio,
-        "batch_ratio": batch_ratio,
-        "token_ratio": token_ratio,
-        "sequence_ratio": sequence_ratio,
-    }
-    for name, ratio in ratios.items():
-        if not (math.isfinite(ratio) and ratio > 0):
-            raise PlanError(f"{name}={ratio}: it is target / base and must be positive and finite")
-
-    target = match(parameters, shapes, depth_ratio=float(depth_ratio), sequence_ratio=float(sequence_ratio))
+    depth_ratio, batch_ratio = _ratio("depth_ratio", depth_ratio), _ratio("batch_ratio", batch_ratio)
+    token_ratio, sequence_ratio = _ratio("token_ratio", token_ratio), _ratio("sequence_ratio", sequence_ratio)
+    target = match(parameters, shapes, depth_ratio=depth_ratio, sequence_ratio=sequence_ratio)
     _check_patterns(rules, target.values())
     if rules.residual.depth and depth_ratio != 1 and not any(p.residual for p in target.values()):
         raise PlanError(
@@ -94,9 +89,9 @@ def make_plan(
     wrong = tuple(found for found in logits if rules.logits not in (None, found.exponent))
     if wrong and form == "folded":
         raise PlanError(_logits_in_folded_form(wrong[0], rules))
-    run = {"batch": float(batch_ratio), "tokens": float(token_ratio)}
+    run = {"batch": batch_ratio, "tokens": token_ratio}
     plans = tuple(
-        _parameter_plan(parameter, tuple(shapes[path]), rules, form, float(depth_ratio), run)
+        _parameter_plan(parameter, tuple(shapes[path]), rules, form, depth_ratio, run)
         for path, parameter in target.items()
     )
     plan = Plan(
@@ -104,18 +99,26 @@ def make_plan(
         form=form,
         base=base,
         width=width,
-        depth_ratio=float(depth_ratio),
-        batch_ratio=float(batch_ratio),
-        token_ratio=float(token_ratio),
-        sequence_ratio=float(sequence_ratio),
+        depth_ratio=depth_ratio,
+        batch_ratio=batch_ratio,
+        token_ratio=token_ratio,
+        sequence_ratio=sequence_ratio,
         beta_ratio=rules.one_minus_beta.value(**run),
-        residual_scale=rules.residual.value(depth=float(depth_ratio), **run),
+        residual_scale=rules.residual.value(depth=depth_ratio, **run),
         parameters=plans,
         logits=wrong,
     )
     for notice in plan.notices:
         logging.warning("plan: %s", notice)
     return plan
+
+
+def _ratio(name: str, value: Any) -> float:
+    try:
+        check_number(name, value, zero=False)
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"{error}. It is target / base and must be positive and finite") from None
+    return as_float(value)
 
 
 def _parameter_plan(
@@ -195,7 +198,7 @@ def _check_patterns(recipe: Recipe, parameters: Iterable[Parameter]) -> None:
         if not matched:
             raise PlanError(
                 f"the pattern {pattern!r} of {recipe.name} matches no matrix or narrow parameter; "
-                f"patterns are regular expressions for a whole path, such as {decayed[0]!r}"
+                f"patterns are regular expressions for a whole path, such as {pattern_of(decayed[0])!r}"
             )
         for path in matched:
             claims[path].append(pattern)

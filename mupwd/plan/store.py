@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from pathlib import Path
+import reprlib
+from collections.abc import Mapping
 from typing import Any
 
+from mupwd.decode import decoded, fields_of, read_json
 from mupwd.files import write_atomically
 from mupwd.plan.errors import PlanError
 from mupwd.plan.parameter import ParameterPlan
 from mupwd.plan.plan import Plan
-from mupwd.recipes import Powers, Recipe, Rule
-from mupwd.tracing.roles import Logits, Parameter
+from mupwd.recipes import Recipe
+from mupwd.tracing.roles import Logits
 
 _FORMAT = "mupwd plan"
 _VERSION = 3
+_AGAIN = "make and save the plan again"
 _PLAIN_FIELDS = (
     "form",
     "base",
@@ -38,12 +41,10 @@ def save(plan: Plan, file: str | os.PathLike[str]) -> None:
 def load(file: str | os.PathLike[str]) -> Plan:
     """Reads a plan; see `Plan.load`."""
     try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PlanError(
-            f"{file} is damaged: it is not JSON ({error}); make and save the plan again"
-        ) from error
-    return from_json(content, str(file))
+        content = read_json(file)
+    except ValueError as error:
+        raise PlanError(f"{os.fspath(file)} is damaged: {error}; {_AGAIN}") from error
+    return from_json(content, os.fspath(file))
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -66,69 +67,32 @@ def from_json(content: Any, where: str = "the JSON") -> Plan:
       content: of the JSON.
       where: it was found, for messages.
     """
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    if not isinstance(content, Mapping) or content.get("format") != _FORMAT:
         raise PlanError(f"{where} is not a plan that Plan.save wrote (its format is not {_FORMAT!r})")
     version = content.get("version")
-    if version != _VERSION:
+    if isinstance(version, bool) or version != _VERSION:
         raise PlanError(
-            f"{where} has version {version}, this mupwd reads version {_VERSION}; upgrade mupwd, or make and "
-            "save the plan again"
+            f"{where} has version {reprlib.repr(version)}, this mupwd reads version {_VERSION}; upgrade mupwd, or make "
+            "and save the plan again"
         )
     try:
         plan = Plan(
-            rules=_recipe(content["recipe"]),
-            parameters=tuple(_parameter_plan(parameter) for parameter in content["parameters"]),
-            logits=tuple(Logits(**found) for found in content["logits"]),
-            **{name: content[name] for name in _PLAIN_FIELDS},
+            rules=decoded(Recipe, _part(content, "recipe"), "recipe"),
+            parameters=decoded(tuple[ParameterPlan, ...], _part(content, "parameters"), "parameters"),
+            logits=decoded(tuple[Logits, ...], _part(content, "logits"), "logits"),
+            **fields_of(Plan, content, names=_PLAIN_FIELDS),
         )
-        recorded = content["shape_hash"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PlanError(
-            f"{where} is damaged: {type(error).__name__}: {error}; make and save the plan again"
-        ) from error
+        recorded = _part(content, "shape_hash")
+    except ValueError as error:
+        raise PlanError(f"{where} is damaged: {error}; {_AGAIN}") from error
     if plan.shape_hash != recorded:
         raise PlanError(
-            f"{where} was changed or damaged: its shapes do not match their recorded hash; make and save the "
-            "plan again"
+            f"{where} was changed or damaged: its shapes do not match their recorded hash; {_AGAIN}"
         )
     return plan
 
 
-def _recipe(content: dict[str, Any]) -> Recipe:
-    fields: dict[str, Any] = {}
-    for name, value in content.items():
-        if name in ("residual", "one_minus_beta"):
-            fields[name] = Powers(**value)
-        elif name == "decay_exponents":
-            fields[name] = tuple((pattern, exponent) for pattern, exponent in value)
-        elif isinstance(value, dict):
-            powers: dict[str, Any] = {
-                quantity: None if p is None else Powers(**p) for quantity, p in value.items()
-            }
-            fields[name] = Rule(**powers)
-        else:
-            fields[name] = value
-    return Recipe(**fields)
-
-
-def _parameter_plan(content: dict[str, Any]) -> ParameterPlan:
-    parameter: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in content["parameter"].items()
-    }
-    fields = {**content, "parameter": Parameter(**parameter), "shape": tuple(content["shape"])}
-    plan = ParameterPlan(**fields)
-    numbers = [
-        plan.m_in,
-        plan.m_out,
-        plan.lr,
-        plan.wd,
-        plan.eps,
-        plan.forward,
-        plan.gradient,
-        plan.gradient_size,
-        plan.init or 0.0,
-    ]
-    if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers):
-        raise ValueError(f"{plan.path} has a multiplier that is not a number")
-    return plan
+def _part(content: Mapping[str, Any], name: str) -> Any:
+    if name not in content:
+        raise ValueError(f"{name} is missing")
+    return content[name]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mupwd.plan.errors import PlanError
-from mupwd.plan.layers import starred
+from mupwd.plan.layers import shown, starred
+from mupwd.scalars import as_float, check_number
 
 if TYPE_CHECKING:
     from mupwd.plan.parameter import ParameterPlan
@@ -37,9 +37,8 @@ class _Column(NamedTuple):
 
 def table(plan: Plan, learning_rate: float | None, weight_decay: float | None) -> str:
     """Formats a plan; see `Plan.table`."""
-    for name, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay)):
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise PlanError(f"{name}={value}: it must be a finite number that is not negative")
+    learning_rate = _given("learning_rate", learning_rate)
+    weight_decay = _given("weight_decay", weight_decay)
     rows = grouped(plan)
     parts = [_header(plan), _multipliers(plan, rows)]
     if learning_rate is not None:
@@ -49,6 +48,16 @@ def table(plan: Plan, learning_rate: float | None, weight_decay: float | None) -
     return "\n\n".join(parts)
 
 
+def _given(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        check_number(name, value)
+    except (TypeError, ValueError) as error:
+        raise PlanError(str(error)) from None
+    return as_float(value)
+
+
 def grouped(plan: Plan) -> list[Row]:
     """Returns the rows of a plan: by role, then in the order of the parameters."""
     groups: defaultdict[tuple[object, ...], list[ParameterPlan]] = defaultdict(list)
@@ -56,7 +65,7 @@ def grouped(plan: Plan) -> list[Row]:
         numbers = (p.m_in, p.m_out, p.lr, p.wd, p.eps, p.init, p.forward)
         groups[(p.role, starred(p.path), p.base_shape, p.shape, *numbers)].append(p)
     rows = [
-        Row(starred(first.path) if len(members) > 1 else first.path, len(members), first)
+        Row(shown(starred(first.path) if len(members) > 1 else first.path), len(members), first)
         for members in groups.values()
         for first in members[:1]
     ]

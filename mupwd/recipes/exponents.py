@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from mupwd.scalars import as_float, is_number
 from mupwd.tracing.roles import Role
 
 
@@ -39,8 +40,8 @@ class Powers:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             exponent = getattr(self, field.name)
-            if not math.isfinite(exponent):
-                raise ValueError(f"the exponent {field.name}={exponent} is not a finite number")
+            if not is_number(exponent) or not math.isfinite(as_float(exponent)):
+                raise ValueError(f"the exponent {field.name}={exponent!r} is not a finite number")
 
     def value(
         self,
@@ -50,10 +51,17 @@ class Powers:
         batch: float = 1.0,
         tokens: float = 1.0,
     ) -> float:
-        """Returns the product at the given ratios."""
-        return float(
-            m_in**self.m_in * m_out**self.m_out * depth**self.depth * batch**self.batch * tokens**self.tokens
-        )
+        """Returns the product at the given ratios; infinite where it is too large for a float."""
+        try:
+            return float(
+                m_in**self.m_in
+                * m_out**self.m_out
+                * depth**self.depth
+                * batch**self.batch
+                * tokens**self.tokens
+            )
+        except OverflowError:
+            return math.inf
 
     @property
     def formula(self) -> str:
@@ -112,6 +120,9 @@ class Recipe:
       decay_exponents: `(pattern, exponent)` pairs; where there are any, the `m_in` exponent of the weight
         decay of every matrix and narrow parameter comes from the one pattern that fully matches its path.
 
+    Raises:
+      ValueError: a pattern is no regular expression.
+
     Example:
       >>> from dataclasses import replace
       >>> from mupwd.recipes import get
@@ -136,6 +147,13 @@ class Recipe:
     logits: float | None = -1.0
     one_minus_beta: Powers = ONE
     decay_exponents: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        for pattern, _ in self.decay_exponents:
+            try:
+                re.compile(pattern)
+            except (re.error, TypeError) as error:
+                raise ValueError(f"{self.name}: {pattern!r} is not a regular expression: {error}") from error
 
     @property
     def covers(self) -> frozenset[str]:

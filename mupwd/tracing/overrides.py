@@ -9,10 +9,9 @@ from typing import Any, get_args
 
 from mupwd.tracing.decide import Shapes
 from mupwd.tracing.errors import TraceError
-from mupwd.tracing.roles import Parameter, Role
+from mupwd.tracing.roles import AXIS_WORDS, Parameter, Role
 from mupwd.tracing.values import grows
 
-_WORDS = ("in", "out", "stack", "lookup", "elementwise", "unused")
 # "stack3+out": three equal copies behind each other along one axis, as in a fused qkv kernel.
 _COPIES = re.compile(r"stack(\d+)(?=\+)")
 
@@ -113,11 +112,13 @@ def words_of(path: str, shape: Shapes, statement: Any) -> tuple[Role | None, tup
             f"has {len(shape.dims)} axes of sizes {tuple(s[0] for s in shape.dims)}; write one word per axis"
         )
     for word in words:
-        unknown = [part for part in _COPIES.sub("stack", word).split("+") if part not in _WORDS]
+        unknown = [part for part in _COPIES.sub("stack", word).split("+") if part not in AXIS_WORDS]
         if unknown:
-            near = difflib.get_close_matches(unknown[0], _WORDS, n=1)
+            near = difflib.get_close_matches(unknown[0], AXIS_WORDS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise TraceError(f"{path}: {unknown[0]!r} is not a word for an axis ({', '.join(_WORDS)}){hint}")
+            raise TraceError(
+                f"{path}: {unknown[0]!r} is not a word for an axis ({', '.join(AXIS_WORDS)}){hint}"
+            )
     return role, words
 
 

@@ -13,6 +13,7 @@ def readout(path: str) -> str:
     return f"readout {path}"
 
 
+AXIS_WORDS = ("in", "out", "stack", "lookup", "elementwise", "unused")
 Role = Literal["matrix", "input", "output", "narrow", "wide", "vector", "scalar", "tied", "unused"]
 
 
@@ -67,7 +68,7 @@ class Parameter:
       altered: of a readout that the program normalises or rounds before it is used: where that use is.
 
     Raises:
-      ValueError: `shape`, `axes`, `growing` and `pieces` have different lengths.
+      ValueError: `shape`, `axes`, `growing` and `pieces` have different lengths, or an axis does something unheard of.
 
     Example:
       >>> kernel = Parameter("up/kernel", "matrix", (64, 256), "float32", ("in", "out"), (True, True))
@@ -98,6 +99,11 @@ class Parameter:
             )
         if self.pieces and len(self.pieces) != len(self.shape):
             raise ValueError(f"{self.path}: {len(self.shape)} sizes but {len(self.pieces)} numbers of pieces")
+        if unknown := {word for axis in self.axes for word in axis.split("+")} - set(AXIS_WORDS):
+            raise ValueError(
+                f"{self.path} has axes of no known kind: {', '.join(sorted(unknown))}; known are "
+                f"{', '.join(AXIS_WORDS)}"
+            )
 
     @property
     def in_axes(self) -> tuple[int, ...]:

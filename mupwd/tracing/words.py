@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mupwd.paths import pattern_of
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.values import Record, Use
 
@@ -77,6 +78,6 @@ def refusal(path: str, reason: str, use: Use, ndim: int) -> TraceError:
     )
     return TraceError(
         f"{path}: {reason}. Met in {use.primitive} at {use.source}. State what it is, for example "
-        f"overrides={{{path!r}: {statement!r}}}: a role (matrix, input, output, narrow, wide, vector, scalar) "
-        f"and one word for each of its {ndim} axes (in, out, stack, lookup, elementwise)"
+        f"overrides={{{pattern_of(path)!r}: {statement!r}}}: a role (matrix, input, output, narrow, wide, vector, "
+        f"scalar) and one word for each of its {ndim} axes (in, out, stack, lookup, elementwise)"
     )

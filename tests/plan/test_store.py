@@ -107,7 +107,7 @@ def test_a_newer_version(file):
 @pytest.mark.parametrize("key", ["recipe", "parameters", "shape_hash", "beta_ratio"])
 def test_a_missing_part(file, key):
     changed(file, **{key: None})
-    with pytest.raises(PlanError, match=rf"plan\.json is damaged: KeyError: '{key}'"):
+    with pytest.raises(PlanError, match=rf"plan\.json is damaged: {key} is missing"):
         Plan.load(file)
 
 
@@ -123,7 +123,7 @@ def test_a_multiplier_that_is_no_number(file):
     content = json.loads(file.read_text())
     content["parameters"][3]["lr"] = "0.25"
     file.write_text(json.dumps(content))
-    with pytest.raises(PlanError, match="has a multiplier that is not a number"):
+    with pytest.raises(PlanError, match=r"parameters\[3\]\.lr: expected a finite number, found '0\.25'"):
         Plan.load(file)
 
 

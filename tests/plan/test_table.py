@@ -63,9 +63,9 @@ def test_a_decay_alone_asks_for_the_learning_rate():
 
 @pytest.mark.parametrize("bad", [-0.1, float("nan"), float("inf")])
 def test_bad_numbers(bad):
-    with pytest.raises(PlanError, match="weight_decay="):
+    with pytest.raises(PlanError, match="weight_decay must be"):
         llama_plan(64, 256).table(learning_rate=1e-3, weight_decay=bad)
-    with pytest.raises(PlanError, match="learning_rate="):
+    with pytest.raises(PlanError, match="learning_rate must be"):
         llama_plan(64, 256).table(learning_rate=bad)
 
 
