@@ -90,7 +90,7 @@ def _decoded(kind: Any, value: Any, where: str) -> Any:
         return value
     if origin is tuple:
         return _tuple(arguments, value, where)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return kind(**fields_of(kind, value, where))
     if kind is float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
