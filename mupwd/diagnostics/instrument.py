@@ -31,6 +31,13 @@ class UseStats(NamedTuple):
       alignment: `‖W x‖ / (‖W‖ ‖x‖)`, with Frobenius norms over the whole batch: 1 where W has rank one and every x
         lies along it, `1 / sqrt(fan_in)` where they are independent.
       change: root mean square of `(W - W0) x`, with `since=` only.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> _, uses = instrument(lambda params, x: params["gain"] * x)({"gain": 3 * jnp.ones(4)}, jnp.ones((2, 4)))
+      >>> (use,) = uses["gain"]
+      >>> float(use.rms_in), float(use.rms_out), float(use.gain), use.change
+      (1.0, 3.0, 3.0, None)
     """
 
     rms_in: Float[Array, "*layers"]
@@ -60,12 +67,13 @@ def instrument(
     token                 1       the parameter  1
     ====================  ======  =============  ===============================================================
 
-    In a convolution's alignment x counts once per entry of the kernel. Matrices that a product enumerates (experts) are copies: its bound is `sum_e ‖W_e‖² ‖x_e‖²`. Where several
-    parameters make one weight before it meets an activation (weight normalisation, a LoRA that is merged), each has
-    the statistics of the weight. In a scan, a parameter that has an entry per step (layers) has statistics per
-    step; any other has one, over all steps together, and so it has in a while loop, or over the devices of a
-    shard_map. A use in a branch that was not taken is NaN. Uses in the condition of a while loop, and parameters
-    that a `cond` chooses instead of an activation, have no statistics.
+    In a convolution's alignment x counts once per entry of the kernel. Matrices that a product enumerates (experts)
+    are copies: its bound is `sum_e ‖W_e‖² ‖x_e‖²`. Where several parameters make one weight before it meets an
+    activation (weight normalisation, a LoRA that is merged), each has the statistics of the weight. In a scan, a
+    parameter that has an entry per step (layers) has statistics per step; any other has one, over all steps together,
+    and so it has in a while loop, or over the devices of a shard_map. A use in a branch that was not taken is NaN.
+    Uses in the condition of a while loop, and parameters that a `cond` chooses instead of an activation, have no
+    statistics.
 
     Args:
       fn: called as `fn(params, *args, **kwargs)`, where `params` is a tree of arrays or a model.

@@ -53,6 +53,14 @@ class SpectrumState(NamedTuple):
       weights: of the parameters.
       updates: of the updates; None where they are not followed.
       geometry: `{path: Geometry}` of the last observed step.
+
+    Example:
+      >>> import mupwd
+      >>> wide = lambda d: {"up": jnp.eye(d, 4 * d)}
+      >>> plan = mupwd.family_from_shapes(wide(4), wide(8), axes={"up": "in out"}).plan(wide(8))
+      >>> state = track_spectrum(plan, k=2).init(wide(8))
+      >>> int(state.step), int(state.observed_at), state.observations["up"].sigma.shape
+      (0, -1, (2,))
     """
 
     step: Int[Array, ""]

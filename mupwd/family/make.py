@@ -110,6 +110,9 @@ def family_from_shapes(base_params: Any, delta_params: Any, *, axes: Mapping[str
       axes: `{pattern: statement}` for every parameter that grows, as `overrides` of `mupwd.family`:
         `{".*/kernel": "in out", "embed": "lookup out", "readout": "output: in out", ".*/scale": "elementwise"}`.
 
+    Returns:
+      The family; it has no widths and builds no models: `family.plan(params)` is next.
+
     Raises:
       TraceError: a parameter that grows is not described, or only one of its sides grows and the role that
         decides is not stated.

@@ -20,8 +20,17 @@ _MOST_SHOWN = 5
 def check_is_plan(plan: Any) -> None:
     """Refuses what is given in the place of a plan: a family, a dict of factors, nothing.
 
+    Args:
+      plan: what an optimizer or a diagnostic was given.
+
     Raises:
       TypeError: it is no plan.
+
+    Example:
+      >>> check_is_plan({"up": 0.25})
+      Traceback (most recent call last):
+      ...
+      TypeError: plan must be a mupwd.Plan, as family.plan(width) returns it; got dict ({'up': 0.25})
     """
     if not isinstance(plan, Plan):
         raise TypeError(

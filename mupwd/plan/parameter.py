@@ -34,6 +34,14 @@ class ParameterPlan:
 
     Raises:
       PlanError: a multiplier is not positive and finite (0 is one for `wd`), as one that overflows or vanishes.
+
+    Example:
+      >>> import numpy as np, mupwd
+      >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+      >>> plan = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out"}).plan(shapes(32))
+      >>> one = plan["up"]
+      >>> one.role, one.base_shape, one.shape, one.in_axes, one.m_in, one.lr, one.eps
+      ('matrix', (8, 32), (32, 128), (0,), 4.0, 0.25, 0.25)
     """
 
     parameter: Parameter

@@ -51,6 +51,14 @@ class Plan(Mapping[str, ParameterPlan]):
 
     Raises:
       PlanError: two parameters have one path, or a ratio or factor is not positive and finite.
+
+    Example:
+      >>> import numpy as np, mupwd
+      >>> shapes = lambda d: {"up": np.ones((d, 4 * d)), "gain": np.ones(d)}
+      >>> family = mupwd.family_from_shapes(shapes(8), shapes(16), axes={"up": "in out", "gain": "elementwise"})
+      >>> plan = family.plan(shapes(32))
+      >>> plan.recipe, plan.form, plan["up"].lr, plan["up"].wd, plan["gain"].wd
+      ('mupwd', 'folded', 0.25, 2.0, 0.0)
     """
 
     rules: Recipe

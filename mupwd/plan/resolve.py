@@ -169,7 +169,19 @@ def _forward_and_gradient(
 
 
 def growth(parameter: Parameter, shape: Sequence[int]) -> tuple[float, float]:
-    """Returns `(m_in, m_out)` of a parameter at a target shape."""
+    """Returns `(m_in, m_out)` of a parameter at a target shape.
+
+    Args:
+      parameter: its axes and its shape at the base.
+      shape: at the target.
+
+    Returns:
+      Target/base over the growing `in` axes, and over the growing `out` or elementwise ones.
+
+    Example:
+      >>> growth(Parameter("up", "matrix", (64, 256), "float32", ("in", "out"), (True, True)), (256, 1024))
+      (4.0, 4.0)
+    """
     words = [set(axis.split("+")) for axis in parameter.axes]
     ratios = [
         new / old if grows and old else 1.0

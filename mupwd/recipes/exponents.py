@@ -94,6 +94,11 @@ class Rule:
       forward: factor on the product of the parameter and its input in the model's forward pass.
       gradient: how large an entry of the gradient is, relative to the base's. An optimizer whose step is proportional
         to the gradient (SGD) is given the gradient divided by it, and is then one whose steps have Adam's size.
+
+    Example:
+      >>> rule = Rule(lr=Powers(m_in=-1.0), wd=Powers(m_in=0.5))
+      >>> rule.lr.value(m_in=16.0), rule.wd.value(m_in=16.0), rule.eps.formula
+      (0.0625, 4.0, '1')
     """
 
     lr: Powers = ONE

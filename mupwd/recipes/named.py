@@ -48,7 +48,12 @@ def get(recipe: str | Recipe) -> Recipe:
 
 
 def names() -> tuple[str, ...]:
-    """Returns the names that `get` knows."""
+    """Returns the names that `get` knows.
+
+    Example:
+      >>> names()[:3]
+      ('mupwd', 'mup', 'mup_linear')
+    """
     return tuple(_RECIPES)
 
 
