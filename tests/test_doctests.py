@@ -52,6 +52,23 @@ def test_public_functions_have_a_runnable_example(name, thing):
     assert len(first) < 110
 
 
+def test_every_public_function_and_class_of_the_packages_has_an_example():
+    packages = [importlib.import_module(name) for name in MODULES if name.count(".") == 1]
+    things = {
+        f"{package.__name__}.{name}": getattr(package, name)
+        for package in packages
+        for name in getattr(package, "__all__", ())
+    }
+    assert "mupwd.transfer.scorecard" in things
+    without = [
+        name
+        for name, thing in things.items()
+        if (inspect.isclass(thing) or inspect.isfunction(thing))
+        and ">>>" not in (inspect.getdoc(thing) or "")
+    ]
+    assert without == []
+
+
 def test_there_are_examples_in_every_layer():
     finder = doctest.DocTestFinder(exclude_empty=True)
     layers = {
