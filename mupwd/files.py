@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import stat
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -79,6 +82,75 @@ def _write_aside(path: Path, data: bytes, new: bool) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def read_file(file: str | os.PathLike[str]) -> bytes:
+    """Returns what a file holds. A pipe or a device, which may never end, is refused instead of waited for.
+
+    Args:
+      file: to read.
+
+    Raises:
+      OSError: it is not there, cannot be read, or is no file.
+
+    Example:
+      >>> read_file(os.devnull)
+      Traceback (most recent call last):
+      OSError: [Errno 22] neither a file nor a link to one, but a pipe or a device: '/dev/null'
+    """
+    # Not blocking: else a pipe that nobody writes to would be waited for as it is opened.
+    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(file))
+        if not stat.S_ISREG(mode):
+            raise OSError(
+                errno.EINVAL, "neither a file nor a link to one, but a pipe or a device", os.fspath(file)
+            )
+        with open(descriptor, "rb", closefd=False) as stream:
+            return stream.read()
+    finally:
+        os.close(descriptor)
+
+
+def read_json(file: str | os.PathLike[str]) -> Any:
+    """Returns what a JSON file holds, if it holds what a whole file of ours can: no NaN, no name twice in an object.
+
+    Args:
+      file: to read.
+
+    Raises:
+      OSError: as `read_file`.
+      ValueError: it is not JSON; the message says why, not which file.
+    """
+    try:
+        text = read_file(file).decode("utf-8")
+        return json.loads(
+            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
+        )
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} is there twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number != 0:
+        raise ValueError(f"the number {text} is too large")
+    return number
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
 
 
 def is_temporary(name: str) -> bool:

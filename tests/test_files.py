@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from mupwd.files import write_atomically
+from mupwd.files import read_file, read_json, write_atomically
 
 
 def entries(folder):
@@ -74,7 +74,7 @@ def test_a_failure_leaves_the_old_content_and_nothing_else(tmp_path, monkeypatch
 
 WRITER = """
 import itertools, sys
-from mupwd.files import write_atomically
+from mupwd.files import read_file, read_json, write_atomically
 for n in itertools.count():
     write_atomically(sys.argv[1], str(n % 10) * 300_000)
     if n == 3:
@@ -138,3 +138,46 @@ def test_links_that_lead_nowhere_or_in_a_circle(tmp_path):
     write_atomically(tmp_path / "dangling", "x")
     assert (tmp_path / "later").read_text() == "x"
     assert entries(tmp_path) == ["dangling", "later", "one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "Expecting value"),
+        (b"\0" * 400, "Expecting value"),
+        ('{"a": 1}'.encode("utf-16"), "can't decode byte"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "can't decode byte"),
+        (b'{"a": 1, "b": 2, "a": 3}', "the name 'a' is there twice"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b'{"a": [-Infinity]}', "-Infinity is not JSON"),
+        (b'{"a": 1e400}', "the number 1e400 is too large"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b'{"a": 1' + b"0" * 5000 + b"}", "integer string conversion"),
+    ],
+)
+def test_what_no_writer_of_ours_leaves_is_no_json(tmp_path, content, message):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_json(tmp_path / "a.json")
+
+
+def test_every_beginning_of_a_file_is_refused(tmp_path):
+    whole = b'{"a": [1, 2.5, "\xcf\x83"], "b": {"c": null}}'
+    (tmp_path / "a.json").write_bytes(whole)
+    assert read_json(tmp_path / "a.json") == {"a": [1, 2.5, "σ"], "b": {"c": None}}
+    for size in range(len(whole)):
+        (tmp_path / "a.json").write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"."):
+            read_json(tmp_path / "a.json")
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link", "/dev/zero"):
+        with pytest.raises(OSError, match="neither a file nor a link to one"):
+            read_file(tmp_path / name)
+    with pytest.raises(IsADirectoryError, match=str(tmp_path)):
+        read_file(tmp_path)
+    with pytest.raises(FileNotFoundError, match="none"):
+        read_json(tmp_path / "none")

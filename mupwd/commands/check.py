@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,12 @@ def _refuse_what_does_not_fit(args: argparse.Namespace) -> None:
         for flag in ("base", "learning_rate", *(("weight_decay",) if long else ())):
             if getattr(args, flag) is None:
                 raise ValueError(f"--{flag} is needed for a model of your own")
+    for flag in ("learning_rate", "weight_decay"):
+        value = getattr(args, flag)
+        zero = flag == "weight_decay" and not long
+        if value is not None and not (0 < value < math.inf or (zero and value == 0)):
+            least = "0 or more" if zero else "above 0"
+            raise ValueError(f"--{flag} must be a finite number, {least}; got {value:g}")
     for flag in ("base", "seeds", "steps"):
         if getattr(args, flag) is not None and getattr(args, flag) < 1:
             raise ValueError(f"--{flag} must be at least 1, got {getattr(args, flag)}")

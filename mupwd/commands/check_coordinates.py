@@ -37,7 +37,6 @@ def run_coordinates(args: argparse.Namespace) -> str:
         flush=True,
     )
     found = coordinate_check(family, batches, loss, **settings)
-    print(f"\n{found}")
     out = out_of(args)
     out.mkdir(parents=True, exist_ok=True)
     files = [out / f"coordinates.{kind}" for kind in ("json", "png")]
@@ -47,6 +46,7 @@ def run_coordinates(args: argparse.Namespace) -> str:
         files[0], {"setting": setting, "verdict": found.verdict, "failed": found.failed, "lines": lines}
     )
     found.plot(files[1])
+    print(f"\n{found}")  # last: its reader may be gone
     minutes = (time.monotonic() - start) / 60
     print(f"\nthis took {minutes:.1f} minutes. Written: {', '.join(map(str, files))}")
     return found.verdict

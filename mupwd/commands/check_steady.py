@@ -7,21 +7,22 @@ import dataclasses
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from mupwd.commands.check import given, out_of, widths_of
 from mupwd.commands.models import family_of
 from mupwd.family import Family
-from mupwd.named import named
 from mupwd.plan import Plan
 from mupwd.proxy.tokens_cache import default_cache_directory
 from mupwd.report.steady_figure import write_exponent_figure, write_steady_figure
 from mupwd.report.write import write_json
 from mupwd.sweep.directory import processes_at_a_time, run_in_directory
 from mupwd.sweep.fixed import FixedStudy
+from mupwd.sweep.proxy_study import checked_corpus
 from mupwd.sweep.proxy_trials import ProxyTrials
+from mupwd.sweep.run import train_function
 from mupwd.sweep.runner import OneByOne, Runner
-from mupwd.sweep.trial import Result, Train, Trial
+from mupwd.sweep.trial import Result, Trial
 from mupwd.transfer.exponent import ExponentFit, StarPoint, exponent_from_runs, star
 from mupwd.transfer.steady import SteadyCheck, check_widths, judge_steady_state, steady_plans
 from mupwd.transfer.steady_state import SteadyRun, steps_needed
@@ -72,6 +73,7 @@ def run_steady(args: argparse.Namespace) -> str:
     common = {**model.hyperparameters, "steps": steps, "recipe": args.recipe, "base": base}
     if not args.model:
         common["observe_every"] = max(1, steps // _OBSERVATIONS)
+        checked_corpus(common, widths)  # before the first trial
     trials = [
         Trial(width, {**common, "learning_rate": one, "weight_decay": other}, seed)
         for width, one, other in points
@@ -98,13 +100,13 @@ def _judged(
     found: ExponentFit | SteadyCheck = (
         exponent_from_runs(runs, plans) if fit else judge_steady_state(runs, plans)
     )
-    print(f"\n{found}")
     files = [out / f"{'exponent' if fit else 'steady'}.{kind}" for kind in ("json", "png")]
     write_json(files[0], {"setting": setting, "verdict": found.verdict, **_as_json(found)})
     if isinstance(found, SteadyCheck):
         write_steady_figure(files[1], [found])
     else:
         write_exponent_figure(files[1], found)
+    print(f"\n{found}")  # last: its reader may be gone
     return files, found.verdict
 
 
@@ -166,11 +168,9 @@ def _proxy(args: argparse.Namespace, base: int, widths: Sequence[int]) -> _Model
 
 
 def _own(args: argparse.Namespace) -> _Model:
-    train = named(args.train, "--train")
-    if not callable(train):
-        raise ValueError(f"--train {args.train} is {type(train).__name__}; expected a function")
+    train = train_function(args.train)
     family = family_of(args.model, args.inputs, args.base)
-    return _Model(family, OneByOne(cast(Train, train)), {}, {"model": args.model, "train": args.train})
+    return _Model(family, OneByOne(train), {}, {"model": args.model, "train": args.train})
 
 
 def _opening(

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mupwd.commands.shared import integers, interrupted, need
+from mupwd.commands.shared import integers, interrupted, need, split_names
 
 if TYPE_CHECKING:
     from mupwd.sweep.study import Study
@@ -90,15 +90,13 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the study, prints and writes the verdict."""
     need("the demo", "matplotlib", "rich", "flax")
-    from rich.console import Console
-
     from mupwd.report.setting import study_setting
-    from mupwd.report.terminal import print_scorecard
+    from mupwd.report.terminal import PatientConsole, print_scorecard
     from mupwd.report.write import write_report
     from mupwd.sweep.proxy_study import run_proxy_study
     from mupwd.transfer import scorecard
 
-    console = Console()
+    console = PatientConsole()
     study = _study(args)
     start = time.monotonic()
     try:
@@ -107,8 +105,8 @@ def run(args: argparse.Namespace) -> int:
         return interrupted("mupwd demo", args.out)
     scores = scorecard(result.observation() for result in results)
     setting = study_setting(study, results, args.out, shlex.join(["mupwd", *sys.argv[1:]]))
+    files = write_report(args.out, scores, setting)  # before printing, whose reader may be gone
     print_scorecard(console, scores, setting)
-    files = write_report(args.out, scores, setting)
     minutes = (time.monotonic() - start) / 60
     console.print(f"\n{len(results)} trials; this took {minutes:.1f} minutes. Written:", style="dim")
     for file in files:
@@ -126,9 +124,12 @@ def _study(args: argparse.Namespace) -> Study:
         raise ValueError(f"--seed must be at least 0, got {args.seed}")
     steps = (100 if args.quick else 400) if args.steps is None else args.steps
     seeds = args.seeds or (2 if args.quick else 3)
-    widths = args.widths or ("32,64" if args.quick else "32,64,128")
-    rates = args.learning_rates or ("2^-8:2^-2" if args.quick else "2^-9:2^-3")
-    decays = args.weight_decays or ("2^-6:2^2:4" if args.quick else "2^-6:2^0:4")
+    # Only what is left out has a default: what is empty is a mistake.
+    default = ("32,64", "2^-8:2^-2", "2^-6:2^2:4") if args.quick else ("32,64,128", "2^-9:2^-3", "2^-6:2^0:4")
+    widths, rates, decays = (
+        other if given is None else given
+        for given, other in zip((args.widths, args.learning_rates, args.weight_decays), default, strict=True)
+    )
     return Study(
         widths=integers("--widths", widths),
         recipes=_recipes(args.recipes),
@@ -149,4 +150,4 @@ def _study(args: argparse.Namespace) -> Study:
 def _recipes(text: str) -> tuple[str, ...]:
     from mupwd import recipes
 
-    return tuple(recipes.get(name).name for name in text.split(","))
+    return tuple(recipes.get(name).name for name in split_names(text))

@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for module in (demo, plan, check, sweep, report):
         module.add_parser(commands)
     args = _parsed(parser, commands.choices, sys.argv[1:] if argv is None else list(argv))
+    code = 0
     try:
         code = args.run(args)
         # Here, where it is told whether that succeeds.
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output, such as `head`, has seen enough; nothing is left to be flushed to it.
         sys.stdout = None
-        return 0
+        return code
     except (ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
         if not _is_for_the_user(error):
             raise

@@ -50,6 +50,26 @@ def integers(flag: str, text: str) -> tuple[int, ...]:
         raise ValueError(f"{flag}: expected whole numbers separated by commas, got {text!r}") from None
 
 
+def split_names(text: str) -> tuple[str, ...]:
+    """Returns names that commas separate, but for the commas in parentheses and braces.
+
+    Args:
+      text: of a flag.
+
+    Example:
+      >>> split_names("mupwd, fitted({'a': 1, 'b': 0.5})")
+      ('mupwd', "fitted({'a': 1, 'b': 0.5})")
+    """
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"(": 1, "{": 1, ")": -1, "}": -1}.get(character, 0)
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return tuple(part.strip() for part in parts)
+
+
 def pair(flag: str, text: str) -> tuple[str, Any]:
     """Returns the name and the value of a flag such as `--set layers=4`.
 

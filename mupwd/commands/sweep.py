@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mupwd.commands.shared import again, integers, interrupted, need, pair
+from mupwd.commands.shared import again, integers, interrupted, need, pair, split_names
 
 _EPILOG = """\
 a sweep is a full grid, declared by flags, by a file, or by a file that flags override:
@@ -197,7 +197,7 @@ def run(args: argparse.Namespace) -> int:
 def _declared(args: argparse.Namespace, known: Any) -> Any:
     """What the directory holds, overridden by the file, overridden by flags."""
     from mupwd.sweep.declare import Sweep, fields_of, read_declaration
-    from mupwd.sweep.grid import octaves
+    from mupwd.sweep.grid import octaves, parse_values
 
     fields: dict[str, Any] = {
         "widths": (32, 64, 128),
@@ -225,10 +225,13 @@ def _declared(args: argparse.Namespace, known: Any) -> Any:
         )
         if (value := getattr(args, name)) is not None
     }
+    for name in ("learning_rates", "weight_decays"):
+        if name in flags:
+            flags[name] = parse_values(f"--{name}", flags[name])
     if args.widths is not None:
         flags["widths"] = integers("--widths", args.widths)
     if args.recipes is not None:
-        flags["recipes"] = _recipes(args.recipes)
+        flags["recipes"] = split_names(args.recipes)
     for more in (given, fields_of(flags, "flags")):
         more = more | {name: more[name] or None for name in ("halving", "optuna") if name in more}
         # One horizon replaces the other, and one way to leave trials out.
@@ -239,15 +242,3 @@ def _declared(args: argparse.Namespace, known: Any) -> Any:
     given_values = dict(pair("--set", one) for one in args.set)
     fields["hyperparameters"] = {**fields.get("hyperparameters", {}), **given_values}
     return Sweep(**fields)
-
-
-def _recipes(text: str) -> tuple[str, ...]:
-    """Commas separate recipes, but not what stands in the parentheses of a fitted one."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += {"(": 1, "{": 1, ")": -1, "}": -1}.get(character, 0)
-        if character == "," and not depth:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return tuple(part.strip() for part in parts)

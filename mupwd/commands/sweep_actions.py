@@ -18,7 +18,7 @@ from rich.table import Table
 from mupwd.commands.shared import again, pair
 from mupwd.report.measures import print_measures
 from mupwd.report.setting import study_setting
-from mupwd.report.terminal import print_scorecard
+from mupwd.report.terminal import PatientConsole, print_scorecard
 from mupwd.report.write import write_json, write_report
 from mupwd.sweep.claims import Claims
 from mupwd.sweep.declare import Sweep
@@ -54,7 +54,7 @@ def dry_run(args: argparse.Namespace, sweep: Sweep) -> int:
     more = Counter(unknown(study, wanted) if missing else {})
     measured = calibrate(prepared, processes)
     trials, counts = (Counter(trial.width for trial in some) for some in (wanted, missing))
-    console, table = Console(emoji=False), Table(box=None, padding=(0, 2, 0, 0))
+    console, table = PatientConsole(emoji=False), Table(box=None, padding=(0, 2, 0, 0))
     for column in ("width", "steps", "trials", "of them missing", "seconds each"):
         table.add_column(column, justify="right")
     for width in prepared.sweep.widths:
@@ -117,7 +117,7 @@ def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
             "--extend widens a grid, and Optuna chooses between ends; give wider --learning_rates or --weight_decays: "
             "it then chooses anew, and trials that it chooses again are not run again"
         )
-    console, directory = Console(emoji=False), args.directory
+    console, directory = PatientConsole(emoji=False), args.directory
     prepared = prepare_named(sweep)
     ran = run_sweep(prepared, directory, args.processes, args.retries, console, _cluster(args))
     for _ in range(_EXTENSIONS if args.extend else 0):
@@ -200,13 +200,14 @@ def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console, goe
     if prepared.sweep.train is None:
         command = shlex.join(["mupwd", *sys.argv[1:]])
         setting = study_setting(prepared.sweep, ran.results, directory, command)
-    print_scorecard(console, scores, setting)
-    print_measures(console, scores)
+    # The files first: the reader of what is printed, such as `head`, may be gone.
     if setting is not None:
         files = write_report(directory, scores, setting)
     else:
         files = [directory / "summary.json"]
         write_json(files[0], {"setting": prepared.sweep.as_json(), "recipes": as_json(scores)})
+    print_scorecard(console, scores, setting)
+    print_measures(console, scores)
     if extensions(result.observation() for result in ran.results):
         beyond = (
             "--extend goes beyond it" if prepared.sweep.optuna is None else "with wider ranges goes beyond it"

@@ -137,7 +137,10 @@ def corpus(
     if tokenizer not in ("bytes", "bpe"):
         raise CorpusError(f"corpus: tokenizer must be 'bytes' or 'bpe', not {tokenizer!r}")
     cache = default_cache_directory() if cache_directory is None else Path(cache_directory)
-    specs = [spec] if isinstance(spec, str | os.PathLike) else list(spec)
+    specs = [spec] if isinstance(spec, str | os.PathLike) or not isinstance(spec, Sequence) else list(spec)
+    for part in specs:
+        if not isinstance(part, str | os.PathLike) or not str(part):
+            raise CorpusError(f"corpus: expected 'stdlib', a file, a folder or 'hf:...', got {part!r}")
     source = ",".join(str(part) for part in specs)
     if not specs:
         raise CorpusError("corpus: no source was named; pass 'stdlib', a file, a folder or 'hf:...'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import hashlib
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from absl import logging
 
+from mupwd.files import read_file
 from mupwd.proxy.corpus_errors import CorpusError
 
 _TEST_FOLDERS = frozenset({"test", "tests", "idle_test"})
@@ -170,9 +172,10 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _read_text(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
-        raise CorpusError(f"corpus: can't read {str(path)!r}: {error.strerror}") from error
+        kind = NotTextError if error.errno == errno.EINVAL else CorpusError  # the former of pipes and devices
+        raise kind(f"corpus: can't read {str(path)!r}: {error.strerror}") from error
     if b"\0" in data:
         raise NotTextError(
             f"corpus: {str(path)!r} is binary (a zero byte at offset {data.index(0)}), not text"

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from mupwd.files import is_temporary
+from mupwd.files import is_temporary, read_json
 from mupwd.plan import Plan
 from mupwd.proxy.disk import write_atomic
 
@@ -115,8 +115,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"no {FILE_NAME} in {str(directory)!r}: it is not the directory of a run")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        manifest = read_json(path)
+    except ValueError as error:
         raise ValueError(
             f"{path} is not JSON ({error}): it is damaged; put it back from a copy, or start anew in another directory"
         ) from error
@@ -124,6 +124,11 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} is not a manifest of schema {SCHEMA}; it was written by another program or version"
         )
+    for name in ("run", "environment"):
+        if not isinstance(manifest.get(name), dict):
+            raise ValueError(
+                f"{path} has no {name!r}: it is damaged; put it back from a copy, or start anew elsewhere"
+            )
     return manifest
 
 

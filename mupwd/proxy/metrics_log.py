@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mupwd.files import read_file
 from mupwd.proxy.disk import explain_full_disk, write_atomic
 
 FILE_NAME = "metrics.jsonl"
@@ -110,7 +111,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     path = path / FILE_NAME if path.is_dir() else path
     if not path.exists():
         raise FileNotFoundError(f"no metrics log at {path}: give the directory of a run, or its {FILE_NAME}")
-    *lines, _torn = path.read_bytes().split(b"\n")
+    *lines, _torn = read_file(path).split(b"\n")
     return [_record(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mupwd.files import read_json
 from mupwd.proxy.disk import write_atomic
 from mupwd.proxy.metrics_log import decode, encode
 
@@ -32,7 +33,7 @@ def read_result(directory: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = read_json(path)
         return {name: value if name == "status" else decode(value) for name, value in result.items()}
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not the result of a run ({error}); remove it to run again") from error

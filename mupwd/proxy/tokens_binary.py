@@ -37,6 +37,8 @@ def map_token_file(path: Path) -> np.ndarray:
       >>> map_token_file(file).tolist()
       [5, 6, 7]
     """
+    if path.exists() and not path.is_file():
+        raise CorpusError(f"corpus: {str(path)!r} is no file of tokens, but a folder, a pipe or a device")
     try:
         with path.open("rb") as file:
             header = np.frombuffer(file.read(_HEADER_BYTES), np.uint8)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from mupwd.files import read_json
 from mupwd.proxy.corpus_errors import CorpusError
 
 _MANIFEST = "manifest.json"
@@ -77,9 +78,9 @@ def _build(cache_directory: Path, folder: Path, build: Callable[[Path], None]) -
 
 def _check(folder: Path) -> None:
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text())
+        manifest = read_json(folder / _MANIFEST)
         damaged = [name for name, digest in manifest.items() if _sha256(folder / name) != digest]
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         damaged = [f"{_MANIFEST}: {error}"]
     if damaged:
         raise CorpusError(

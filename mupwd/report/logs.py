@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mupwd.files import read_file
 from mupwd.proxy.metrics_log import FILE_NAME, NOT_FINITE
 
 
@@ -44,7 +45,7 @@ def read_log(directory: Path) -> Log:
       OSError: the file is there and cannot be read.
     """
     try:
-        content = (directory / FILE_NAME).read_bytes()
+        content = read_file(directory / FILE_NAME)
     except FileNotFoundError:
         return Log()
     *lines, rest = content.split(b"\n")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from mupwd.files import is_temporary
+from mupwd.files import is_temporary, read_json
 from mupwd.plan import Plan, PlanError
 from mupwd.proxy import manifest as manifests
 from mupwd.proxy.metrics_log import FILE_NAME as LOG_NAME
@@ -101,10 +100,10 @@ def read_object(file: Path, notes: list[str]) -> dict[str, Any]:
       notes: why it is left out is added.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         notes.append(f"{_place(file)} is left out: {_first_line(error)}")
         return {}
     if not isinstance(found, dict):
@@ -115,12 +114,12 @@ def read_object(file: Path, notes: list[str]) -> dict[str, Any]:
 
 def _trial(file: Path, notes: list[str]) -> Run | None:
     try:
-        result = Result.from_json(json.loads(file.read_text(encoding="utf-8")))
+        result = Result.from_json(read_json(file))
         loss = result.loss
         if not _is_width(result.trial.width):
             raise ValueError("its width is no width of a model")
     # A whole number of hundreds of digits is no float.
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         notes.append(f"{name_of(file)} is left out: {_first_line(error)}")
         return None
     trial, folder = result.trial, file.with_suffix("")

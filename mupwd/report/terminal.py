@@ -29,6 +29,17 @@ _WIDTH = 84
 _STYLES = {"good": "green", "bad": "red", "open": "yellow"}
 
 
+class PatientConsole(Console):
+    """A console that falls silent where its reader, such as `head`, has seen enough: the command goes on.
+
+    Rich would end the program with exit code 1, which of a sweep means that trials failed.
+    """
+
+    def on_broken_pipe(self) -> None:
+        """Prints nothing from now on."""
+        self.quiet = True
+
+
 def print_scorecard(console: Console, scores: Mapping[str, RecipeScore], setting: Setting | None) -> None:
     """Prints the optima per width, their drift and the regret of every recipe.
 

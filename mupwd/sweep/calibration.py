@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mupwd.files import read_json
 from mupwd.proxy.disk import write_atomic
 from mupwd.sweep.runner import Measurement
 from mupwd.sweep.trial import Trial
@@ -40,7 +41,9 @@ class Calibration:
         try:
             found = self._read()[self._key(trial)]
             size, seconds, tried = int(found["size"]), float(found["seconds"]), int(found["most"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
+        if not (0 < size <= tried and 0 <= seconds < math.inf):
             return None
         # Larger ones were not tried where the best was the largest.
         if size > most or (most > tried and size * _STEP > tried):
@@ -63,7 +66,7 @@ class Calibration:
 
     def _read(self) -> dict[str, Any]:
         try:
-            found = json.loads(self._file.read_text(encoding="utf-8"))
+            found = read_json(self._file)
         except (OSError, ValueError):
             return {}  # not there yet, or damaged: measured again, and written anew
         return found if isinstance(found, dict) else {}

@@ -216,7 +216,7 @@ def _is_alive(text: str) -> bool | None:
         if not owner["machine"] or owner["machine"] != _machine() or owner["host"] != socket.gethostname():
             return None
         return None if _began(owner["pid"]) == owner["began"] else False
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
@@ -224,7 +224,7 @@ def _words(text: str) -> str:
     try:
         owner = json.loads(text)
         return f"process {owner['pid']} on {owner['host']}"
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return "a process that left no name"
 
 

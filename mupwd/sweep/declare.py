@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mupwd import recipes as known_recipes
+from mupwd.files import read_json
+from mupwd.named import TheirError
+from mupwd.named import where as located
 from mupwd.proxy.config import unknown_names
 from mupwd.proxy.disk import write_atomic
 from mupwd.sweep.fixed import FixedStudy, Wanted
@@ -21,10 +24,11 @@ from mupwd.sweep.grid import parse_values
 from mupwd.sweep.halving import HalvingStudy, rungs
 from mupwd.sweep.horizon import steps_for
 from mupwd.sweep.optuna_study import OptunaStudy, axis
-from mupwd.sweep.trial import Trial
+from mupwd.sweep.trial import Trial, check_hyperparameters
 
 FILE_NAME = "sweep.json"
 AXES = ("widths", "recipes", "learning_rates", "weight_decays", "seeds")
+_MOST_SEEDS = 100_000
 _GENERATED = ("learning_rate", "weight_decay", "recipe", "base", "steps", "stop_at", "token_ratio")
 
 
@@ -78,14 +82,22 @@ class Sweep:
             kind = str if name == "recipes" else int if name in ("widths", "seeds") else float | int
             wrong = [one for one in values if not isinstance(one, kind) or isinstance(one, bool)]
             lowest = {"recipes": None, "seeds": 0}.get(name, 1e-300)
-            wrong += [] if wrong or lowest is None else [one for one in values if not one >= lowest]
+            wrong += (
+                [] if wrong or lowest is None else [one for one in values if not lowest <= one < math.inf]
+            )
             if wrong:
+                least = {"seeds": 0, "widths": 1}.get(name)
                 what = (
-                    "a name" if name == "recipes" else "a whole number" if kind is int else "a number above 0"
+                    "a name"
+                    if name == "recipes"
+                    else f"a whole number of at least {least}"
+                    if kind is int
+                    else "a number above 0"
                 )
                 raise ValueError(f"sweep: {name}: {wrong[0]!r} is not {what}; got {list(values)}")
-        for name in self.recipes:
-            known_recipes.get(name)
+        rules = [known_recipes.get(name).name for name in self.recipes]
+        if len(set(rules)) != len(rules):
+            raise ValueError(f"sweep: recipes: two of {list(self.recipes)} are the same rule")
         object.__setattr__(self, "widths", tuple(sorted(self.widths)))
         if self.base is None:
             object.__setattr__(self, "base", self.widths[0])
@@ -95,8 +107,12 @@ class Sweep:
             )
         for name in ("base", "steps", "tokens_per_parameter"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool | str) or not 0 < value < math.inf):
-                raise ValueError(f"sweep: {name} must be a number above 0, got {value!r}")
+            kind = int | float if name == "tokens_per_parameter" else int
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < math.inf
+            ):
+                what = "a whole number" if kind is int else "a number"
+                raise ValueError(f"sweep: {name} must be {what} above 0, got {value!r}")
         if self.train is not None and not isinstance(self.train, str):
             raise ValueError(f'sweep: train must be a name, "package.module:function", got {self.train!r}')
         if self.train is not None and self.tokens_per_parameter is not None:
@@ -105,6 +121,7 @@ class Sweep:
             )
         if taken := [name for name in _GENERATED if name in self.hyperparameters]:
             raise ValueError(f"sweep: hyperparameters may not hold {taken[0]!r}: the sweep says it")
+        check_hyperparameters("sweep", self.hyperparameters)
         self._check_search()
 
     def _check_search(self) -> None:
@@ -210,13 +227,20 @@ def read_declaration(file: Path) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: there is no such file.
+      TheirError: it raises, or ends the program.
       ValueError: it cannot be read, or declares what is no field.
     """
     if file.suffix not in (".toml", ".py"):
         raise ValueError(f"{file}: expected a .toml or a .py file")
+    if not file.is_file():
+        raise FileNotFoundError(f"--config {file}: there is no such file")
     if file.suffix == ".py":
         names = {one.name for one in dataclasses.fields(Sweep)}
-        found = {name: value for name, value in runpy.run_path(str(file)).items() if name in names}
+        try:
+            ran = runpy.run_path(str(file))
+        except (Exception, SystemExit) as error:
+            raise TheirError(f"--config {file} failed: {located(error)}") from error
+        found = {name: value for name, value in ran.items() if name in names}
     else:
         try:
             found = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -244,6 +268,10 @@ def fields_of(found: Mapping[str, Any], where: str) -> dict[str, Any]:
         if name in ("learning_rates", "weight_decays") and isinstance(value, str):
             fields[name] = parse_values(f"{where}: {name}", value)
         elif name == "seeds" and isinstance(value, int):
+            if isinstance(value, bool) or not 1 <= value <= _MOST_SEEDS:
+                raise ValueError(
+                    f"{where}: seeds: expected how many, from 1 to {_MOST_SEEDS:,}, or a list; got {value}"
+                )
             fields[name] = tuple(range(value))
         elif name in AXES:
             fields[name] = (
@@ -264,13 +292,19 @@ def read_sweep(directory: Path) -> Sweep | None:
     """
     file = directory / FILE_NAME
     try:
-        return Sweep(**fields_of(json.loads(file.read_text(encoding="utf-8")), str(file)))
+        return Sweep(**fields_of(_mapping(read_json(file)), str(file)))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{file} is damaged ({error}); remove it and declare the sweep again: finished trials are kept"
         ) from error
+
+
+def _mapping(found: Any) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping):
+        raise ValueError("it is no object")
+    return found
 
 
 def write_sweep(directory: Path, sweep: Sweep) -> None:

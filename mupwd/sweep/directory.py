@@ -31,6 +31,7 @@ from mupwd.sweep.store import Store
 from mupwd.sweep.workers import Workers, supervise
 
 _MOST_PROCESSES = 8
+_MOST_GIVEN = 1024  # each is a Python with JAX of its own
 _CLUSTER = {"platform": "cluster"}
 _ENVIRONMENTS = "environments"
 
@@ -114,10 +115,10 @@ def processes_at_a_time(given: int | None) -> int:
     Where they are several, the GPUs are theirs: this process keeps to the CPU.
 
     Raises:
-      ValueError: fewer than one.
+      ValueError: fewer than one, or more than any machine has room for.
     """
-    if given is not None and given < 1:
-        raise ValueError(f"processes must be at least 1, got {given}")
+    if given is not None and not 1 <= given <= _MOST_GIVEN:
+        raise ValueError(f"processes must be from 1 to {_MOST_GIVEN:,}, got {given}")
     gpus = visible_gpus()
     if gpus and (given or len(gpus)) > 1:
         # JAX takes most of the memory of every GPU that it sees, as soon as it starts.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+_MOST = 10_000
+"""Values of one hyperparameter; more are a factor that was mistyped."""
+
 
 def octaves(lowest: float, highest: float, step: float = 1.0) -> tuple[float, ...]:
     """Returns `lowest, lowest * 2**step, ...` up to `highest`.
@@ -25,7 +28,12 @@ def octaves(lowest: float, highest: float, step: float = 1.0) -> tuple[float, ..
         raise ValueError(
             f"octaves: expected 0 < lowest <= highest and step > 0, got {lowest}, {highest}, {step}"
         )
-    steps = math.log2(highest / lowest) / step
+    steps = (math.log2(highest) - math.log2(lowest)) / step
+    if steps > _MOST:
+        raise ValueError(
+            f"octaves: {lowest:g} and {highest:g} are {steps:g} steps of {step:g} octaves apart; expected at most "
+            f"{_MOST:,}"
+        )
     if abs(steps - round(steps)) > 1e-6:
         raise ValueError(f"octaves: {lowest:g} and {highest:g} are {steps:g} steps of {step:g} octaves apart")
     return tuple(lowest * 2 ** (step * i) for i in range(round(steps) + 1))
@@ -72,6 +80,8 @@ def parse_values(name: str, text: str) -> tuple[float, ...]:
             values = tuple(_number(part) for part in text.split(","))
         elif len(parts) in (2, 3):
             factor = _number(parts[2]) if len(parts) == 3 else 2.0
+            if factor <= 1:
+                raise ValueError(f"the factor {parts[2]} is not above 1")
             values = octaves(_number(parts[0]), _number(parts[1]), math.log2(factor))
         else:
             raise ValueError("more than two colons")
@@ -87,6 +97,8 @@ def parse_values(name: str, text: str) -> tuple[float, ...]:
 
 def _number(text: str) -> float:
     base, power, exponent = text.strip().partition("^")
+    if power and float(base) <= 0:
+        raise ValueError(f"{text} is a power of a number that is not above 0")
     value = float(base) ** float(exponent) if power else float(base)
     if not math.isfinite(value):
         raise ValueError(f"{text} is not finite")

@@ -34,7 +34,10 @@ def steps_for(width: int, base: int, tokens_per_parameter: float, hyperparameter
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ValueError(f"{name} must be a positive integer, got {size!r}")
         tokens *= size
-    return math.ceil(tokens_per_parameter * _parameters(config, base, width) / tokens)
+    steps = tokens_per_parameter * _parameters(config, base, width) / tokens
+    if not math.isfinite(steps):
+        raise ValueError(f"tokens_per_parameter={tokens_per_parameter:g} is too large")
+    return math.ceil(steps)
 
 
 @functools.lru_cache(maxsize=64)

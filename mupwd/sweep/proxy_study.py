@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from mupwd.proxy.config import ProxyConfig, TrainConfig, unknown_names
-from mupwd.proxy.corpus import Corpus, corpus
+from mupwd.proxy.corpus import Corpus, check_batch, corpus
 from mupwd.proxy.corpus_stream import StreamedCorpus
 from mupwd.proxy.tokens_cache import default_cache_directory
 from mupwd.proxy.trial import HYPERPARAMETERS
@@ -78,14 +78,18 @@ def checked_corpus(hyperparameters: Mapping[str, Any], widths: Iterable[int]) ->
       ValueError: a hyperparameter is unknown or out of range, or a width does not fit the heads.
       CorpusError: the corpus cannot be read.
     """
-    proxy, _ = proxy_configs(hyperparameters)
+    proxy, train = proxy_configs(hyperparameters)
     for width in widths:
         proxy.key_value_heads(width)
-    return corpus(
+    text = corpus(
         hyperparameters.get("corpus", "stdlib"),
         tokenizer=hyperparameters.get("tokenizer", "bytes"),
         vocab_size=hyperparameters.get("vocab_size", ProxyConfig.vocab_size),
     )
+    if isinstance(text, Corpus):
+        for split, tokens in (("train", text.train), ("validation", text.validation)):
+            check_batch(text.source, split, tokens.size, 0, 0, train.batch_size, train.sequence_length)
+    return text
 
 
 def proxy_configs(hyperparameters: Mapping[str, Any]) -> tuple[ProxyConfig, TrainConfig]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 
 from rich.console import Console
 
+from mupwd.files import read_json
 from mupwd.named import named
 from mupwd.proxy.disk import write_atomic
 from mupwd.sweep.declare import Sweep, read_sweep, write_sweep
@@ -76,16 +77,39 @@ def prepare_named(sweep: Sweep) -> Prepared:
     """
     if sweep.train is None:
         return prepare(sweep)
-    train = named(sweep.train, "--train")
-    if not callable(train):
-        raise ValueError(f"--train {sweep.train} is {type(train).__name__}; expected a function")
+    train = train_function(sweep.train)
     try:
         pickle.dumps(train)
     except Exception as error:
         raise ValueError(
             f"--train {sweep.train} cannot be handed to other processes ({error}); define it by `def` in a module"
         ) from error
-    return prepare(sweep, cast(Train, train))
+    return prepare(sweep, train)
+
+
+def train_function(name: str) -> Train:
+    """Returns the train function that "package.module:name" names.
+
+    Args:
+      name: as `--train` gives it.
+
+    Raises:
+      ValueError: there is none, or it cannot be called as one.
+    """
+    train = named(name, "--train")
+    if not callable(train):
+        raise ValueError(f"--train {name} is {type(train).__name__}; expected a function")
+    try:
+        signature = inspect.signature(train)
+    except ValueError:  # it is written in C
+        return cast(Train, train)
+    try:
+        signature.bind(32, {}, 0, None)
+    except TypeError as error:
+        raise ValueError(
+            f"--train {name}{signature}: expected train(width, hyperparameters, seed, directory): {error}"
+        ) from None
+    return cast(Train, train)
 
 
 def run_sweep(
@@ -175,7 +199,7 @@ def _notice_code(directory: Path, sweep: Sweep, notify: Callable[[str], None]) -
         write_atomic(file, json.dumps({"train_sha256": now}) + "\n")
         return
     try:
-        then = json.loads(file.read_text(encoding="utf-8"))["train_sha256"]
+        then = read_json(file)["train_sha256"]
     except (ValueError, KeyError, TypeError):
         then = None
     if then != now:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mupwd.files import read_json
 from mupwd.proxy.disk import write_atomic
 from mupwd.sweep.trial import Result, Trial
 
@@ -103,7 +104,7 @@ class Store:
         """
         path = self._failed / f"{trial.id}.json"
         try:
-            attempts = json.loads(path.read_text(encoding="utf-8"))["attempts"]
+            attempts = read_json(path)["attempts"]
             return [str(one["error"]) for one in attempts]
         except FileNotFoundError:
             return []
@@ -131,13 +132,15 @@ class Store:
 
     def _read(self, path: Path) -> Result | None:
         try:
-            result = Result.from_json(json.loads(path.read_text(encoding="utf-8")))
+            result = Result.from_json(read_json(path))
+        except IsADirectoryError as error:
+            return self._set_aside(path, str(error.strerror))
         except OSError as error:
             # The latter where another machine set it aside while NFS had it open.
             if error.errno in (errno.ENOENT, errno.ESTALE):
                 return None
             raise
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             return self._set_aside(path, str(error))
         if result.trial.id != path.stem:
             return self._set_aside(path, f"it holds the trial {result.trial.id}")

@@ -57,13 +57,7 @@ class Trial:
             if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
                 raise ValueError(f"trial: {name} must be an integer of at least {lowest}, got {value!r}")
         values = dict(self.hyperparameters)
-        for name, value in values.items():
-            if not isinstance(value, bool | int | float | str | None):
-                raise ValueError(
-                    f"trial: hyperparameter {name!r} must be a number, a string, a boolean or None, got {value!r}"
-                )
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"trial: hyperparameter {name!r} must be finite, got {value!r}")
+        check_hyperparameters("trial", values)
         for name in _NUMBERS:
             value = values.get(name)
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
@@ -186,6 +180,25 @@ class Result:
         if isinstance(metrics[LOSS], str):
             raise ValueError(f"its {LOSS!r} is {metrics[LOSS]!r}, not a number")
         return cls(trial, metrics, float(data["seconds"]))
+
+
+def check_hyperparameters(where: str, values: Mapping[str, Any]) -> None:
+    """Refuses what a trial cannot be given.
+
+    Args:
+      where: the values come from, for messages.
+      values: by name.
+
+    Raises:
+      ValueError: one is neither a finite number nor a string, a boolean or None; the message names it.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool | int | float | str | None):
+            raise ValueError(
+                f"{where}: hyperparameter {name!r} must be a number, a string, a boolean or None, got {value!r}"
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{where}: hyperparameter {name!r} must be finite, got {value!r}")
 
 
 def _check_stop(stop_at: Any, steps: Any) -> None:

@@ -314,13 +314,27 @@ def test_changed_code_is_reported(here):
         (("--dry_run", "--status"), "give one of --dry_run, --status, --extend and --worker"),
         (("--retries", "-1"), "--retries must be at least 0"),
         (("--status",), "holds no sweep"),
-        (("--steps", "0"), "steps must be a number above 0"),
+        (("--steps", "0"), "steps must be a whole number above 0"),
+        (("--steps", "9999999999"), "steps must be at most 2,147,483,647"),
+        (("--learning_rates=-2^0.5",), "--learning_rates: expected LOW:HIGH"),
+        (("--seeds", "0"), "seeds: expected how many, from 1 to 100,000"),
+        (("--processes", "99999"), "processes must be from 1 to 1,024, got 99999"),
+        (("--set", "corpus=3"), "corpus: expected 'stdlib', a file, a folder or 'hf:...', got 3"),
+        (("--set", "corpus="), "corpus: expected 'stdlib', a file, a folder or 'hf:...', got ''"),
+        (("--set", "corpus=/dev/zero"), "can't read '/dev/zero': neither a file nor a link to one"),
+        (("--set", "layers=[1]"), "hyperparameter 'layers' must be a number, a string, a boolean or None"),
+        (("--set", "batch_size=1000000"), "a batch of 1000000 sequences of 64"),
+        (("--tokens_per_parameter", "1e305"), "tokens_per_parameter=1e+305 is too large"),
+        (
+            ("--train", "json:dumps", "--widths", "8"),
+            "expected train(width, hyperparameters, seed, directory)",
+        ),
+        (("--config", "/nowhere/a.toml"), "--config /nowhere/a.toml: there is no such file"),
         (("--base", "50"), "width must be a positive multiple of head_dim=16, got 50"),
         (("--set", "kv_groups=4"), "kv_groups=4 does not divide"),
         (("--steps", "50", "--set", "warmup=60"), "warmup"),
         (("--tokens_per_parameter", "2", "--set", "batch_size=0"), "batch_size must be a positive integer"),
         (("--steps", "3", "--tokens_per_parameter", "2"), "give either steps or tokens_per_parameter"),
-        (("--config", "nothing.toml"), "nothing.toml"),
         (("--train", "stranger"), "package.module:name"),
         (("--set", "corpus=nothing.txt"), "nothing.txt"),
     ],
@@ -339,9 +353,9 @@ def test_a_table_that_cannot_be_written_is_said_before_anything_runs(tmp_path, c
 
 
 def test_recipes_may_hold_commas(tmp_path):
-    from mupwd.commands.sweep import _recipes
+    from mupwd.commands.shared import split_names
 
-    assert _recipes("mupwd,fitted({'a, b': 0.8, 'c': 1}), sp") == (
+    assert split_names("mupwd,fitted({'a, b': 0.8, 'c': 1}), sp") == (
         "mupwd",
         "fitted({'a, b': 0.8, 'c': 1})",
         "sp",

@@ -14,7 +14,7 @@ from mupwd.report.collect import Group
 from mupwd.report.measures import print_measures
 from mupwd.report.payload import payload
 from mupwd.report.setting import study_setting
-from mupwd.report.terminal import print_scorecard
+from mupwd.report.terminal import PatientConsole, print_scorecard
 from mupwd.report.units import units_said
 from mupwd.report.words import (
     comparison,
@@ -193,3 +193,14 @@ def test_the_terminal_shows_all_of_it_in_80_columns(scores):
     table = [line for line in text.splitlines() if line.strip().startswith(("width", "32 ", "64 ", "128 "))]
     assert len(table) == 8
     assert max(map(len, table)) <= 84
+
+
+def test_a_reader_that_has_seen_enough_ends_no_command():
+    class Gone(io.StringIO):
+        def write(self, _):
+            raise BrokenPipeError
+
+    console = PatientConsole(file=Gone())
+    console.print("read by nobody")
+    console.print("nor this")
+    assert console.quiet

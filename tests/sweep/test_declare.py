@@ -1,6 +1,7 @@
 """Sweeps as they are declared: files, flags, and what is wrong with them."""
 
 import dataclasses
+import math
 
 import pytest
 from hypothesis import given
@@ -72,8 +73,18 @@ def test_tokens_grow_with_the_parameters_and_the_rule_is_told(tmp_path):
     [
         ({"widths": ()}, "widths must be one or more different values"),
         ({"widths": (32, 32)}, "widths must be one or more different values"),
-        ({"widths": ("a",)}, "widths: 'a' is not a whole number"),
-        ({"widths": (0,)}, "widths: 0 is not a whole number"),
+        ({"widths": ("a",)}, "widths: 'a' is not a whole number of at least 1"),
+        ({"widths": (0,)}, "widths: 0 is not a whole number of at least 1"),
+        ({"learning_rates": (float("inf"),)}, "learning_rates: inf is not a number above 0"),
+        ({"recipes": ("fitted(0.8)", "fitted(0.80)")}, "are the same rule"),
+        ({"steps": 2.5}, r"steps must be a whole number above 0, got 2\.5"),
+        ({"base": 32.0}, r"base must be a whole number above 0, got 32\.0"),
+        ({"steps": [3]}, "steps must be a whole number above 0"),
+        (
+            {"hyperparameters": {"layers": [1, 2]}},
+            "sweep: hyperparameter 'layers' must be a number, a string",
+        ),
+        ({"hyperparameters": {"clip": math.nan}}, "sweep: hyperparameter 'clip' must be finite, got nan"),
         ({"learning_rates": (0.1, 0.0)}, r"learning_rates: 0\.0 is not a number above 0"),
         ({"learning_rates": (float("nan"),)}, "learning_rates: nan is not a number above 0"),
         ({"weight_decays": (-1.0,)}, r"weight_decays: -1\.0 is not a number above 0"),
@@ -82,8 +93,8 @@ def test_tokens_grow_with_the_parameters_and_the_rule_is_told(tmp_path):
         ({"seeds": (True,)}, "seeds: True is not a whole number"),
         ({"steps": None}, "give either steps or tokens_per_parameter"),
         ({"tokens_per_parameter": 2.0}, "give either steps or tokens_per_parameter"),
-        ({"steps": 0}, "steps must be a number above 0, got 0"),
-        ({"base": -3}, "base must be a number above 0"),
+        ({"steps": 0}, "steps must be a whole number above 0, got 0"),
+        ({"base": -3}, "base must be a whole number above 0"),
         ({"steps": None, "tokens_per_parameter": 2.0, "train": "a:b"}, "give steps for a model of your own"),
         ({"steps": None, "tokens_per_parameter": float("inf")}, "must be a number above 0, got inf"),
         ({"train": print}, 'train must be a name, "package.module:function"'),
@@ -105,6 +116,12 @@ def test_what_is_no_sweep_is_refused(changes, message):
         ("a.toml", "widths = [", "is not TOML"),
         ("a.toml", 'learning_rates = "2^a"', r"a\.toml: learning_rates: expected LOW:HIGH"),
         ("a.toml", "hyperparameters = 3", "must be a table"),
+        ("a.toml", "seeds = 0", r"a\.toml: seeds: expected how many, from 1 to 100,000, or a list; got 0"),
+        ("a.toml", "seeds = 99999999999", "seeds: expected how many"),
+        ("a.toml", "hyperparameters.layers = inf\nwidths = [", "is not TOML"),
+        ("a.py", "1 / 0", r"a\.py failed: ZeroDivisionError: division by zero \(.*a\.py:1\)"),
+        ("a.py", "raise SystemExit(3)", r"a\.py failed: SystemExit: 3 \(.*a\.py:1\)"),
+        ("a.py", "def f(:", r"a\.py failed: SyntaxError: .* \(.*a\.py:1\)"),
         ("a.yaml", "", r"expected a \.toml or a \.py file"),
     ],
 )
