@@ -39,7 +39,8 @@ def draw_decays(file: Path, horizons: Mapping[str, Comparison]) -> Path:
         _decays(axes, found)
         axes.set_title({"fixed": "equal tokens", "growing": "equal tokens per parameter"}[name], fontsize=10)
     panels[0].set_ylabel("decay of a matrix over the base's, octaves")
-    panels[-1].legend(fontsize=8, frameon=False, loc="lower right")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, frameon=False, loc="outside lower center", ncols=len(labels))
     return _write(figure, file)
 
 

@@ -36,7 +36,7 @@ from tables import (
 from mupwd.transfer.observations import Estimate, best_pair, complete_pairs
 
 _KEYS = {"p0": "p = 0", "p_half": OWN, "p1": "p = 1"}  # names that can stand in braces
-_NOT_RUN = "*Not complete yet: `python scripts/evidence/run.py --only fixed` goes on with it.*"
+_NOT_RUN = "*Not run to its end at this horizon; `python scripts/evidence/run.py` goes on with it.*"
 
 
 def numbers(
@@ -113,6 +113,7 @@ def _horizon(found: Comparison, measured: Mapping[str, Any] | None) -> dict[str,
     fits = [one["decay"]["value"] for one in (measured or {}).get("modules", []) if one["decay"]]
     widths = sorted(own.transferred)
     widest = widths[-1] / base
+    steps = {row.observation.width: row.steps for row in found.common}
     return {
         "transfer": transfer_table(found.arms),
         "controls": transfer_table({OWN: own} | found.controls) if found.controls else _NOT_RUN,
@@ -144,6 +145,9 @@ def _horizon(found: Comparison, measured: Mapping[str, Any] | None) -> dict[str,
         "lr": f"2^{math.log2(own.pair[0]):g}",
         "wd": f"2^{math.log2(own.pair[1]):g}",
         "widths": " / ".join(map(str, widths)),
+        "steps": " / ".join(f"{steps[width]:,}" for width in widths),
+        # lr of a matrix is 1/m, so that lr · wd · steps stays if wd ∝ m / steps.
+        "timescale_power": f"{1 - math.log(steps[widths[-1]] / steps[base]) / math.log(widest):+.2f}",
         **{
             f"regret_{key}": estimate(found.arms[name].regrets.get(widths[-1])) for key, name in _KEYS.items()
         },

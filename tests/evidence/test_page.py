@@ -29,5 +29,8 @@ def test_readme_quotes_the_same_numbers():
     found = numbers(*read_results(page.RESULTS))
     readme = (page.ROOT / "README.md").read_text(encoding="utf-8")
     section = readme.split("## Which decay rule?\n")[1].split("\n## ")[0]
-    assert f"on top of each other is {found['fixed_collapse_tuned']}," in section
-    assert f"to the {found['fixed_matching_low']} to {found['fixed_matching_high']}:" in section
+    for name in ("collapse_tuned", "regret_p0", "regret_p_half", "regret_p1"):
+        row = next(line for line in section.splitlines() if found[f"fixed_{name}"] in line)
+        assert row.endswith(f"| {found[f'fixed_{name}']} | {found[f'growing_{name}']} |")
+    for horizon in ("fixed", "growing"):
+        assert f"| {found[f'{horizon}_matching_low']} to {found[f'{horizon}_matching_high']} |" in section
