@@ -1,4 +1,4 @@
-"""JSON as what it is meant to be: files that are whole, fields of the types that a dataclass states.
+"""JSON as what it is meant to be: fields of the types that a dataclass states.
 
 Nothing in a file is ever run or imported, and nothing is taken on trust: each value has the type of its field, or the
 file is refused.
@@ -7,55 +7,13 @@ file is refused.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
 import reprlib
-import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 _T = TypeVar("_T")
-
-
-def read_json(file: str | os.PathLike[str]) -> Any:
-    """Returns what is in a file of strict JSON: UTF-8, each key once, no NaN or infinity.
-
-    Args:
-      file: where from.
-
-    Raises:
-      ValueError: it is no such file; the message has the reason, without the file's name.
-      OSError: it cannot be read.
-    """
-    path = Path(file)
-    mode = path.stat().st_mode
-    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        raise ValueError("it is a device, whose content may have no end")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"it is not JSON: it is not UTF-8 ({error})") from error
-    except RecursionError as error:
-        raise ValueError("it is not JSON of ours: it is nested too deeply") from error
-    except ValueError as error:
-        raise ValueError(f"it is not JSON ({error})") from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} is there twice")
-        found[key] = value
-    return found
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
 
 
 def decoded(kind: type[_T], value: Any, where: str = "") -> _T:

@@ -115,7 +115,7 @@ def read_file(file: str | os.PathLike[str]) -> bytes:
 
 
 def read_json(file: str | os.PathLike[str]) -> Any:
-    """Returns what a JSON file holds, if it holds what a whole file of ours can: no NaN, no name twice in an object.
+    """Returns what a JSON file holds, if it holds what a whole file of ours can: no NaN, no key twice in an object.
 
     Args:
       file: to read.
@@ -125,7 +125,10 @@ def read_json(file: str | os.PathLike[str]) -> Any:
       ValueError: it is not JSON; the message says why, not which file.
     """
     try:
-        text = read_file(file).decode("utf-8")
+        text = read_file(file).decode("utf-8-sig")  # some editors begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8: {error}") from error
+    try:
         return json.loads(
             text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
         )
@@ -138,7 +141,7 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice!r} is there twice")
+        raise ValueError(f"the key {twice!r} is there twice")
     return found
 
 
@@ -150,7 +153,7 @@ def _finite(text: str) -> float:
 
 
 def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not JSON")
+    raise ValueError(f"{text} is no number")
 
 
 def is_temporary(name: str) -> bool:

@@ -9,9 +9,9 @@ import os
 import reprlib
 from typing import Any
 
-from mupwd.decode import decoded, read_json
+from mupwd.decode import decoded
 from mupwd.family.family import Family
-from mupwd.files import write_atomically
+from mupwd.files import read_json, write_atomically
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.roles import Logits, Parameter
 
@@ -54,7 +54,7 @@ def load(file: str | os.PathLike[str]) -> Family:
     try:
         content = read_json(file)
     except ValueError as error:
-        raise TraceError(f"{where} is damaged: {error}; {_AGAIN}") from error
+        raise TraceError(f"{where} is damaged: it is not JSON ({error}); {_AGAIN}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise TraceError(f"{where} is not a family that Family.save wrote (its format is not {_FORMAT!r})")
     version = content.get("version")

@@ -9,8 +9,8 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-from mupwd.decode import decoded, fields_of, read_json
-from mupwd.files import write_atomically
+from mupwd.decode import decoded, fields_of
+from mupwd.files import read_json, write_atomically
 from mupwd.plan.errors import PlanError
 from mupwd.plan.parameter import ParameterPlan
 from mupwd.plan.plan import Plan
@@ -43,7 +43,7 @@ def load(file: str | os.PathLike[str]) -> Plan:
     try:
         content = read_json(file)
     except ValueError as error:
-        raise PlanError(f"{os.fspath(file)} is damaged: {error}; {_AGAIN}") from error
+        raise PlanError(f"{os.fspath(file)} is damaged: it is not JSON ({error}); {_AGAIN}") from error
     return from_json(content, os.fspath(file))
 
 
