@@ -189,6 +189,11 @@ def add_decayed_weights_by(
 def _now(name: str, value: optax.ScalarOrSchedule, state: Any) -> tuple[Any, Any]:
     """The value at this step, and the state of the next one."""
     if callable(value):
+        if "count" not in getattr(state, "_fields", ()):  # a tuple's own `count` is a method
+            raise ValueError(
+                f"{name} is a schedule, but the state has no count of steps: it was made by an optimizer whose {name} "
+                "is a number; make it with init of the optimizer that it is given to"
+            )
         now = value(state.count)
         check_scalar(f"what the schedule {name} returns", now)
         return now, state._replace(count=optax.safe_increment(state.count))

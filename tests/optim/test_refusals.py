@@ -121,6 +121,15 @@ def test_an_update_on_another_tree_than_the_one_of_init(name):
         tx.update(other, state, other)
 
 
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay"])
+def test_a_schedule_with_the_state_of_a_number(name):
+    state = adamw(1e-3, toy().plan(), weight_decay=1e-3).init(toy().params)
+    rate, decay = ((lambda step: 1e-3) if name == one else 1e-3 for one in ("learning_rate", "weight_decay"))
+    tx = adamw(rate, toy().plan(), weight_decay=decay)
+    with pytest.raises(ValueError, match=f"{name} is a schedule, but the state has no count of steps"):
+        tx.update(toy().params, state, toy().params)
+
+
 def test_an_update_without_parameters():
     tx, params = adamw(1e-3, toy().plan()), toy().params
     with pytest.raises(ValueError, match=r"call tx.update\(gradients, state, params\) with all three"):
