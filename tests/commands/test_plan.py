@@ -124,7 +124,10 @@ def test_presets(tmp_path, capsys, preset, path, role, form):
         ),
         (["--preset", "llama", "--inputs", "int32[2]"], "--inputs is for a model of your own"),
         (["--preset", "llama", "--recipe", "mupdw"], "did you mean 'mupwd'"),
-        (["--preset", "llama", "--learning_rate", "-1"], "learning_rate=-1.0: it must be a finite number"),
+        (
+            ["--preset", "llama", "--learning_rate", "-1"],
+            "learning_rate must be a finite number, 0 or more; got -1.0",
+        ),
         (["--preset", "llama", "--save", "nowhere/plan.json"], "nowhere"),
     ],
 )
