@@ -265,7 +265,7 @@ def test_flags_replace_a_files_horizon(here):
     (here / "horizon.toml").write_text(
         "steps = 400\nlearning_rates = [0.01]\nweight_decays = [0.1]\nseeds = 1\n"
     )
-    given = (*PROXY[:2], "--recipes", "mupwd", "--set", "layers=1", "--set", "corpus=text.txt")
+    given = (*PROXY[:2], *PROXY[-8:], "--set", "corpus=text.txt")
     code, out, err = sweep(
         here, "horizon", "--config", "horizon.toml", "--tokens_per_parameter", "0.1", "--dry_run", *given
     )
