@@ -110,9 +110,10 @@ def refused(kind, data, message="is damaged"):
     assert "again" in str(caught.value)
 
 
-def test_a_file_that_ends_at_any_byte(kind):
+def test_a_file_that_ends_too_early(kind):
     whole = kind[0].read_bytes()
-    for end in range(len(whole)):
+    # A prime step comes by every kind of place; the last bytes are where a file looks most nearly whole.
+    for end in sorted({*range(0, len(whole), 17), *range(len(whole) - 40, len(whole))}):
         refused(kind, whole[:end])
 
 
