@@ -47,36 +47,46 @@ class Row:
     late: Mapping[str, float]
 
 
-def write_results(preset: Preset, trials: Path, out: Path) -> list[Path]:
+def write_results(preset: Preset, trials: Path, sweeps: Iterable[str], out: Path) -> list[Path]:
     """Writes trials.csv.gz and about.json, and exponent.json where it was measured; returns the files.
+
+    What is in `out` of other sweeps stays: a horizon can be run on another day, or machine.
 
     Args:
       preset: that ran.
       trials: the directory of its sweeps.
+      sweeps: that are complete there, as "fixed/rules".
       out: where to.
     """
     out.mkdir(parents=True, exist_ok=True)
+    files = [out / "trials.csv.gz", out / "about.json"]
+    manifests = {
+        name: {**read_manifest(trials / name), "revisions": _revisions(trials / name)}
+        for name in sorted(sweeps)
+    }
     found = [
-        (folder.parent.name, folder.name, result)
-        for folder in sorted(trials.glob("*/*"))
-        if (folder / "trials").is_dir()
-        for result in Store(folder, print).results()
+        (Path(name).parent.name, Path(name).name, result)
+        for name in manifests
+        for result in Store(trials / name, print).results()
     ]
     found.sort(key=lambda one: (*one[:2], one[2].trial.width, one[2].trial.id))
+    metrics = {name for _, _, result in found for name in _kept(result)}
+    earlier: list[dict[str, str]] = []
+    if files[0].is_file():
+        table = _table(files[0])
+        earlier = [row for row in table if f"{row['horizon']}/{row['sweep']}" not in manifests]
+        metrics |= {name for row in earlier for name, value in row.items() if value} - {*_IDENTITY, *_RUN}
+        before = json.loads(files[1].read_text(encoding="utf-8"))["sweeps"]
+        manifests = dict(sorted({**before, **manifests}.items()))
+    header = [*_IDENTITY, *_RUN, *sorted(metrics)]
+    rows = [[row.get(name, "") for name in header] for row in earlier]
+    rows += [[horizon, sweep, *_cells(result, sorted(metrics))] for horizon, sweep, result in found]
+    # Stable: within a sweep the order is that of the widths and trials.
+    rows.sort(key=lambda row: row[:2])
     text = io.StringIO()
-    names = sorted({name for _, _, result in found for name in _kept(result)})
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([*_IDENTITY, *_RUN, *names])
-    for horizon, sweep, result in found:
-        table.writerow([horizon, sweep, *_cells(result, names)])
-    files = [out / "trials.csv.gz", out / "about.json"]
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
     # Without a time in it, so that equal results are equal files.
     write_atomically(files[0], gzip.compress(text.getvalue().encode(), mtime=0))
-    manifests = {
-        f"{folder.parent.name}/{folder.name}": {**read_manifest(folder), "revisions": _revisions(folder)}
-        for folder in sorted(trials.glob("*/*"))
-        if (folder / "manifest.json").is_file()
-    }
     about = {"preset": preset.name, "machine": preset.machine, "sweeps": manifests}
     write_atomically(files[1], (json.dumps(about, indent=1) + "\n").encode())
     if (trials / "exponent" / "exponent.json").is_file():
@@ -91,11 +101,14 @@ def read_results(folder: Path) -> tuple[list[Row], dict[str, Any], dict[str, Any
     Args:
       folder: as `write_results` left it.
     """
-    text = gzip.decompress((folder / "trials.csv.gz").read_bytes()).decode()
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     exponent = folder / "exponent.json"
     measured = json.loads(exponent.read_text(encoding="utf-8")) if exponent.is_file() else None
-    return list(_rows(csv.DictReader(io.StringIO(text)))), about, measured
+    return list(_rows(_table(folder / "trials.csv.gz"))), about, measured
+
+
+def _table(file: Path) -> csv.DictReader[str]:
+    return csv.DictReader(io.StringIO(gzip.decompress(file.read_bytes()).decode()))
 
 
 def _revisions(folder: Path) -> list[str]:

@@ -4,7 +4,7 @@
     python scripts/evidence/run.py                       two CPU cores, two to three hours
     python scripts/evidence/run.py --preset gpu          one GPU
     python scripts/evidence/run.py --preset cluster      a cluster; FineWeb-Edu, streamed (extra mupwd[data])
-    python scripts/evidence/run.py --only fixed          one of the two horizons
+    python scripts/evidence/run.py --only fixed          one of the two horizons, or growing/controls: one sweep
     python scripts/evidence/run.py --dry_run             what would run, and about how long
 
 For each horizon (`fixed`: as many steps at every width; `growing`: as many tokens per parameter) two sweeps:
@@ -13,7 +13,8 @@ with muP's learning rate of the embedding. At the fixed horizon also `exponent`,
 itself supports (`mupwd check --fit`), and a strong decay under that rule and under a planted mistake, p = -1/2.
 
 Stop it whenever you like, also with kill -9: the same command goes on where it was. At the end the results of all
-trials are written to docs/evidence/PRESET, from which `python scripts/evidence/page.py` makes docs/evidence.md.
+trials are written to docs/evidence/PRESET, where those of sweeps that did not run now stay as they are; of them
+`python scripts/evidence/page.py` makes docs/evidence.md.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ from mupwd.sweep.run import Prepared, calibrate, prepare
 from mupwd.sweep.trial import Result
 
 PLANTED = "fitted(0.25)"  # p = -1/2: what a right rule becomes if the finished update is scaled once more
+HORIZONS = ("fixed", "growing")
+SWEEPS = ("rules", "controls")
 PAGE = Path(__file__).parents[2] / "docs" / "evidence"
 
 
@@ -51,7 +54,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, help="of the trials (default: runs/evidence/PRESET)")
     parser.add_argument("--corpus", help="a text file or folder, or a .bin file (default: the preset's)")
-    parser.add_argument("--only", choices=("fixed", "growing"), help="one horizon")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        choices=[name for horizon in HORIZONS for name in (horizon, *(f"{horizon}/{one}" for one in SWEEPS))],
+        help="horizons, or sweeps of them (default: everything)",
+    )
     parser.add_argument("--processes", type=int, help="trials at the same time")
     parser.add_argument("--dry_run", action="store_true", help="say what would run, and run nothing")
     return parser.parse_args()
@@ -66,32 +75,42 @@ def main() -> int:
     out = args.out or Path("runs/evidence") / preset.name
     console = Console()
     processes = processes_at_a_time(args.processes)
-    horizons = [args.only] if args.only else list(preset.horizons)
+    chosen = [
+        (horizon, sweep)
+        for horizon in HORIZONS
+        for sweep in SWEEPS
+        if not args.only or {horizon, f"{horizon}/{sweep}"} & set(args.only)
+    ]
     if args.dry_run:
-        for horizon in horizons:
-            _forecast(preset, horizon, processes, console)
+        for horizon, sweep in chosen:
+            _forecast(preset, horizon, sweep, processes, console)
         return 0
     try:
-        for horizon in horizons:
-            _run(preset, horizon, out, processes, console)
+        for horizon, sweep in chosen:
+            run = _run_rules if sweep == "rules" else _run_controls
+            run(preset, horizon, out, processes, console)
     except KeyboardInterrupt:
         print(f"\ninterrupted; the same command goes on from {out}", file=sys.stderr)
         return 130
-    files = write_results(preset, out, PAGE / preset.name)
+    files = write_results(preset, out, ["/".join(one) for one in chosen], PAGE / preset.name)
     console.print(f"Written: {', '.join(map(str, files))}. python scripts/evidence/page.py makes the page.")
     return 0
 
 
-def _run(preset: Preset, horizon: str, out: Path, processes: int, console: Console) -> None:
-    folder = out / horizon
+def _run_rules(preset: Preset, horizon: str, out: Path, processes: int, console: Console) -> None:
+    folder = out / horizon / "rules"
     rules = prepare(preset.rules(horizon))
-    _in_directory(RulesStudy(rules.sweep, preset.strong_decay), rules, folder / "rules", processes, console)
+    _in_directory(RulesStudy(rules.sweep, preset.strong_decay), rules, folder, processes, console)
     if horizon == "fixed":
         others = (fitted(_exponents(preset, out / "exponent", processes)).name, PLANTED)
         more = RulesStudy(rules.sweep, preset.strong_decay, others)
-        _in_directory(more, rules, folder / "rules", processes, console)
+        _in_directory(more, rules, folder, processes, console)
+
+
+def _run_controls(preset: Preset, horizon: str, out: Path, processes: int, console: Console) -> None:
     controls = prepare(preset.controls(horizon))
-    _in_directory(controls_study(controls.sweep), controls, folder / "controls", processes, console)
+    folder = out / horizon / "controls"
+    _in_directory(controls_study(controls.sweep), controls, folder, processes, console)
 
 
 def _in_directory(
@@ -137,23 +156,23 @@ def _exponents(preset: Preset, out: Path, processes: int) -> dict[str, float]:
     return {pattern: round(value, 2) for pattern, value in found.items()}
 
 
-def _forecast(preset: Preset, horizon: str, processes: int, console: Console) -> None:
-    for name, sweep in (("rules", preset.rules(horizon)), ("controls", preset.controls(horizon))):
-        prepared = prepare(sweep)
-        study: Wanted = (
-            RulesStudy(prepared.sweep, preset.strong_decay)
-            if name == "rules"
-            else controls_study(prepared.sweep)
-        )
-        measured = calibrate(prepared, processes)
-        expected = study.expected()
-        seconds = sum(count * measured[width].seconds for width, count in expected.items()) / processes
-        trials = ", ".join(f"{count} at width {width}" for width, count in expected.items())
-        console.print(
-            f"{horizon}/{name}: about {trials}; {processes} at a time, {seconds / 60:.0f} minutes at most",
-            highlight=False,
-            soft_wrap=True,
-        )
+def _forecast(preset: Preset, horizon: str, sweep: str, processes: int, console: Console) -> None:
+    study: Wanted
+    if sweep == "rules":
+        prepared = prepare(preset.rules(horizon))
+        study = RulesStudy(prepared.sweep, preset.strong_decay)
+    else:
+        prepared = prepare(preset.controls(horizon))
+        study = controls_study(prepared.sweep)
+    measured = calibrate(prepared, processes)
+    expected = study.expected()
+    seconds = sum(count * measured[width].seconds for width, count in expected.items()) / processes
+    trials = ", ".join(f"{count} at width {width}" for width, count in expected.items())
+    console.print(
+        f"{horizon}/{sweep}: about {trials}; {processes} at a time, {seconds / 60:.0f} minutes at most",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 if __name__ == "__main__":

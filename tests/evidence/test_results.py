@@ -18,24 +18,28 @@ SPECTRAL = {"sigma_1": 2.0, "sigma_1_last_quarter": 1.5, "stable_rank": 3.0, "er
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    directory = tmp_path / "trials" / "fixed" / "rules"
+    """Of a sweep that is complete."""
+    _sweep(tmp_path / "trials" / "fixed" / "rules")
+    return tmp_path
+
+
+def _sweep(directory: Path, steps: int = 10, **more: float) -> None:
     open_manifest(directory, {"corpus": {"vocab_size": 256}}, {"git_revision": "abc"})
     store = Store(directory, print)
     for width in (32, 64):
         for decay, loss in ((0.25, 1.5), (0.5, math.nan)):
-            given = {"recipe": "mupwd", "learning_rate": 2**-6, "weight_decay": decay, "steps": 10}
+            given = {"recipe": "mupwd", "learning_rate": 2**-6, "weight_decay": decay, "steps": steps}
             metrics = {
                 f"spectral/layers/{i}/up/kernel/{k}": v * (i + 1) for i in (0, 1) for k, v in SPECTRAL.items()
             }
             metrics |= {"eval/loss": loss, "status": "diverged" if loss != loss else "finished", "step": 10}
-            metrics |= {"gain/layers/0/mlp": 0.5, "train/decay_elapsed": 1.25}
+            metrics |= {"gain/layers/0/mlp": 0.5, "train/decay_elapsed": 1.25, **more}
             store.put(Result(Trial(width, given, 0), metrics, 2.0))
-    return tmp_path
 
 
 def test_what_is_written_is_read(folder):
     out = folder / "out"
-    files = write_results(PRESETS["cpu"], folder / "trials", out)
+    files = write_results(PRESETS["cpu"], folder / "trials", ["fixed/rules"], out)
     assert [file.name for file in files] == ["trials.csv.gz", "about.json"]
     rows, about, measured = read_results(out)
     assert (len(rows), about["preset"], measured) == (4, "cpu", None)
@@ -53,12 +57,33 @@ def test_what_is_written_is_read(folder):
 def test_equal_results_are_equal_files(folder):
     first, second = folder / "one", folder / "two"
     for out in (first, second):
-        write_results(PRESETS["cpu"], folder / "trials", out)
+        write_results(PRESETS["cpu"], folder / "trials", ["fixed/rules"], out)
     assert (first / "trials.csv.gz").read_bytes() == (second / "trials.csv.gz").read_bytes()
 
 
+def test_sweeps_that_did_not_run_now_stay(folder):
+    out = folder / "out"
+    write_results(PRESETS["cpu"], folder / "trials", ["fixed/rules"], out)
+    before, *_ = read_results(out)
+    later = folder / "another_day"
+    _sweep(later / "growing" / "controls", steps=20, **{"gain/layers/0/attention": 0.25})
+    _sweep(later / "fixed" / "rules")  # begun, and not among those that are complete
+    write_results(PRESETS["cpu"], later, ["growing/controls"], out)
+    rows, about, _ = read_results(out)
+    assert [row for row in rows if row.horizon == "fixed"] == before
+    added = [row for row in rows if row.horizon == "growing"]
+    assert [row.steps for row in added] == [20] * 4
+    assert added[0].late["gain/layers/0/attention"] == 0.25
+    assert list(about["sweeps"]) == ["fixed/rules", "growing/controls"]
+    # Run once more, a sweep replaces what was there of it.
+    _sweep(folder / "anew" / "fixed" / "rules", steps=30)
+    write_results(PRESETS["cpu"], folder / "anew", ["fixed/rules"], out)
+    rows, *_ = read_results(out)
+    assert {(row.horizon, row.steps) for row in rows} == {("fixed", 30), ("growing", 20)}
+
+
 def test_a_kind_of_layer_is_the_geometric_mean_of_its_layers(folder):
-    write_results(PRESETS["cpu"], folder / "trials", folder / "out")
+    write_results(PRESETS["cpu"], folder / "trials", ["fixed/rules"], folder / "out")
     rows, *_ = read_results(folder / "out")
     assert kinds(rows, "sigma_1") == ["layers/*/up/kernel"]
     assert kinds(rows, "gain") == ["layers/*/mlp"]
