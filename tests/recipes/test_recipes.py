@@ -92,6 +92,12 @@ def test_the_factors_of_a_whole_run(name, residual, one_minus_beta):
     assert (recipe.residual.formula, recipe.one_minus_beta.formula) == (residual, one_minus_beta)
 
 
+def test_what_is_not_given_has_not_changed():
+    powers = Powers(m_in=-1.0, m_out=2.0, depth=3.0, batch=0.5, tokens=-0.5)
+    assert powers.value() == 1.0
+    assert powers.value(m_in=2.0, m_out=3.0, depth=5.0, batch=49.0, tokens=121.0) == 0.5 * 9 * 125 * 7 / 11
+
+
 def test_one_exponent_is_changed_by_replace():
     mupwd = recipes.get("mupwd")
     mine = replace(mupwd, matrix=replace(mupwd.matrix, wd=Powers(m_in=0.6)))
@@ -117,21 +123,28 @@ def test_a_mapping_gives_each_path_its_own_decay():
     assert recipe.rule("input", "layers/0/mlp/table").wd is None
 
 
+def test_a_measured_exponent_leaves_the_other_factors_of_the_decay():
+    recipe = replace(recipes.get("completed_p"), decay_exponents=((".*", 0.6),))
+    wd = recipe.rule("matrix", "layers/0/mlp/up/kernel").wd
+    assert wd == Powers(m_in=0.6, batch=0.5, tokens=-0.5)
+
+
 @pytest.mark.parametrize("e", [0.5, 0.771, -0.25, {r"layers/\d+/mlp/.*": 0.9, ".*'k'.*": 0.75}])
 def test_a_fitted_recipe_is_found_by_its_name(e):
     recipe = recipes.fitted(e)
     assert recipes.get(recipe.name) == recipe
+    assert recipe.source == "arXiv 2510.15262 with a measured exponent in the place of its 0.75"
 
 
 @pytest.mark.parametrize(
     ("e", "message"),
     [
-        (float("nan"), "finite exponents, got nan"),
+        (float("nan"), r"finite exponents, got nan$"),
         (float("inf"), "finite exponents, got inf"),
         ("0.75", "finite exponents, got '0.75'"),
         ({".*": float("nan")}, r"got nan for '\.\*'"),
         ({"(": 0.7}, "not a regular expression"),
-        ({}, "empty mapping"),
+        ({}, r"^fitted\(\) got an empty mapping; give an exponent per path pattern, or one number$"),
     ],
 )
 def test_what_fitted_refuses(e, message):
@@ -142,9 +155,9 @@ def test_what_fitted_refuses(e, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("muwpd", "no recipe is named 'muwpd'; did you mean 'mupwd'"),
+        ("muwpd", r"no recipe is named 'muwpd'; did you mean 'mupwd'\? There are: mupwd, mup, "),
         ("completedp", "did you mean 'completed_p'"),
-        ("fitted", r"named with its exponent: 'fitted\(0\.8\)'"),
+        ("fitted", r"\? The fitted one is named with its exponent: 'fitted\(0\.8\)'\. There are: "),
         ("fitted(x)", r"recipe 'fitted\(x\)': expected an exponent"),
         ("fitted(__import__('os'))", "expected an exponent"),
         ("fitted(" + 1000 * "[", "no recipe is named"),
@@ -158,6 +171,11 @@ def test_what_fitted_refuses(e, message):
 def test_an_unknown_recipe_names_the_nearest(name, message):
     with pytest.raises(ValueError, match=message):
         recipes.get(name)
+
+
+def test_names_may_be_pasted_over_several_lines():
+    assert recipes.get("fitted({'.*':\n 0.75})") == recipes.fitted({".*": 0.75})
+    assert recipes.get("completep(\n0.5)") == recipes.completep(0.5)
 
 
 def test_a_recipe_is_a_name_or_a_recipe():
