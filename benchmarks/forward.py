@@ -17,10 +17,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import app
 from absl.flags import argparse_flags
-from turns import add_options, at_least, device, multiple_of, ratio, table, take_turns, write
+from turns import add_options, at_least, compare_programs, device, multiple_of, table, write
 
 import mupwd
 
@@ -90,22 +89,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "by hand, again": by_hand,
     }
 
-    steps, values = {}, {}
-    for name, fn in contestants.items():
-        steps[name] = jax.jit(jax.value_and_grad(partial(loss, fn))).lower(params, tokens).compile()
-        values[name] = float(steps[name](params, tokens)[0])
-    np.testing.assert_allclose(list(values.values()), values[BY_HAND], rtol=1e-6)
-
-    calls = {name: lambda step=step: step(params, tokens) for name, step in steps.items()}
-    seconds = take_turns(calls, options.steps, options.seed)
-    return {
-        name: {
-            "seconds": times,
-            "ratio": ratio(times, seconds[BY_HAND], options.seed),
-            "scratch_bytes": steps[name].memory_analysis().temp_size_in_bytes,
-        }
-        for name, times in seconds.items()
+    programs = {
+        name: jax.jit(jax.value_and_grad(partial(loss, fn))).lower(params, tokens).compile()
+        for name, fn in contestants.items()
     }
+    return compare_programs(programs, (params, tokens), BY_HAND, options.steps, options.seed)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

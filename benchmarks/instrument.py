@@ -14,11 +14,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import app
 from absl.flags import argparse_flags
 from flax import nnx
-from turns import add_options, at_least, device, multiple_of, ratio, table, take_turns, write
+from turns import add_options, at_least, compare_programs, device, multiple_of, table, write
 
 import mupwd
 from mupwd.proxy import Llama, ProxyConfig
@@ -52,23 +51,13 @@ def measure(options: argparse.Namespace, *, gradient: bool) -> dict[str, Any]:
         "instrument, since": mupwd.instrument(loss, since=start),
         "plain, again": loss,
     }
-    compiled, values = {}, {}
-    for name, fn in contestants.items():
-        whole = jax.value_and_grad(fn, has_aux=fn is not loss) if gradient else fn
-        compiled[name] = jax.jit(whole).lower(params, tokens).compile()
-        values[name] = float(jax.tree.leaves(compiled[name](params, tokens))[0])
-    np.testing.assert_allclose(list(values.values()), values[PLAIN], rtol=1e-5)
-
-    calls = {name: lambda step=step: step(params, tokens) for name, step in compiled.items()}
-    seconds = take_turns(calls, options.steps, options.seed, warmup=2)
-    return {
-        name: {
-            "seconds": times,
-            "ratio": ratio(times, seconds[PLAIN], options.seed),
-            "scratch_bytes": compiled[name].memory_analysis().temp_size_in_bytes,
-        }
-        for name, times in seconds.items()
+    programs = {
+        name: jax.jit(jax.value_and_grad(fn, has_aux=fn is not loss) if gradient else fn)
+        .lower(params, tokens)
+        .compile()
+        for name, fn in contestants.items()
     }
+    return compare_programs(programs, (params, tokens), PLAIN, options.steps, options.seed)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -55,6 +55,28 @@ def ratio(seconds: Sequence[float], reference: Sequence[float], seed: int) -> tu
     return float(statistic(*pair)), float(low), float(high)
 
 
+def compare_programs(
+    programs: Mapping[str, Any], arguments: Sequence[Any], reference: str, rounds: int, seed: int
+) -> dict[str, Any]:
+    """Returns, per compiled program, seconds of each round, their ratio to the reference's, and bytes of scratch.
+
+    Raises:
+      AssertionError: their first results differ, so that times say nothing.
+    """
+    values = {name: float(jax.tree.leaves(program(*arguments))[0]) for name, program in programs.items()}
+    np.testing.assert_allclose(list(values.values()), values[reference], rtol=1e-5)
+    calls = {name: lambda program=program: program(*arguments) for name, program in programs.items()}
+    seconds = take_turns(calls, rounds, seed, warmup=2)
+    return {
+        name: {
+            "seconds": times,
+            "ratio": ratio(times, seconds[reference], seed),
+            "scratch_bytes": programs[name].memory_analysis().temp_size_in_bytes,
+        }
+        for name, times in seconds.items()
+    }
+
+
 def table(
     results: Mapping[str, Mapping[str, Any]], columns: Mapping[str, Callable[[Any], float]] | None = None
 ) -> str:
