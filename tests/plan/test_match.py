@@ -57,6 +57,13 @@ def test_parameters_missing_on_either_side():
     refused(parameters, more, r"1 parameter\(s\) of the target are not in the family: head/bias")
 
 
+def test_of_many_that_are_too_many_three_are_named():
+    parameters, shapes = llama(64, 256)
+    for count, named in ((3, "head/0, head/1, head/2; "), (4, "head/0, head/1, head/2 and 1 more; ")):
+        more = {**shapes, **{f"head/{i}": (100,) for i in range(count)}}
+        refused(parameters, more, rf"{count} parameter\(s\) of the target are not in the family: {named}")
+
+
 def test_empty_axes_are_refused():
     parameters, shapes = llama(64, 256)
     shapes["norm/scale"] = (0,)

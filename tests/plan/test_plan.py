@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from functools import partial
 
 import jax
@@ -32,6 +32,8 @@ def test_it_is_a_mapping_by_path():
     assert plan["norm/scale"].dtype == "float32"
     assert "layers/9/mlp/up/kernel" not in plan
     assert repr(plan) == "Plan(recipe='mupwd', form='folded', base=64, width=256, 21 parameters)"
+    of_shapes = replace(plan, base=None, width=None)
+    assert repr(of_shapes) == "Plan(recipe='mupwd', form='folded', 21 parameters)"
 
 
 def test_it_cannot_be_changed():
