@@ -39,11 +39,12 @@ def get(recipe: str | Recipe) -> Recipe:
     if match := re.fullmatch(r"(completep|completed_p)\((.*)\)", recipe, re.DOTALL):
         return {"completep": completep, "completed_p": completed_p}[match[1]](_alpha_of(recipe, match[2]))
     if recipe not in _RECIPES:
+        there = f"There are: {', '.join(_RECIPES)}"
+        if not recipe.strip():
+            raise ValueError(f"the name of the recipe is empty. {there}")
         near = difflib.get_close_matches(recipe, _RECIPES, n=1, cutoff=0.0)[0]
         hint = " The fitted one is named with its exponent: 'fitted(0.8)'." if "fit" in recipe else ""
-        raise ValueError(
-            f"no recipe is named {recipe!r}; did you mean {near!r}?{hint} There are: {', '.join(_RECIPES)}"
-        )
+        raise ValueError(f"no recipe is named {recipe!r}; did you mean {near!r}?{hint} {there}")
     return _RECIPES[recipe]
 
 

@@ -153,6 +153,15 @@ def test_a_recipes_name_is_read_and_never_run(name):
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize("name", ["", " \n"])
+def test_a_recipe_of_no_name_is_compared_with_none(name):
+    with pytest.raises(
+        ValueError, match=r"^the name of the recipe is empty\. There are: mupwd, mup, "
+    ) as caught:
+        recipes.get(name)
+    assert "did you mean" not in str(caught.value)
+
+
 def test_a_pattern_of_a_recipe_that_is_none():
     with pytest.raises(ValueError, match=r"mupwd: '\[' is not a regular expression"):
         replace(recipes.get("mupwd"), decay_exponents=(("[", 0.5),))
