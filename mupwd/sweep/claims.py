@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from mupwd.files import read_file
 from mupwd.proxy.disk import explain_full_disk
 
 PATIENCE = 60.0
@@ -230,14 +231,14 @@ def _words(text: str) -> str:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_file(path).decode(errors="replace")
     except OSError:
         return None
 
 
 def _look(path: Path) -> _Seen | None:
     try:
-        return _Seen(path.read_text(encoding="utf-8", errors="replace"), path.stat().st_mtime_ns)
+        return _Seen(read_file(path).decode(errors="replace"), path.stat().st_mtime_ns)
     except OSError as error:
         if error.errno in _GONE:
             return None

@@ -157,3 +157,15 @@ def test_a_number_that_was_used_again_is_not_the_owner(tmp_path, notices):
             assert mine.take("a")
     finally:
         end(process)
+
+
+@pytest.mark.parametrize("folder", ["claims", "lost"])
+def test_a_pipe_is_not_waited_for(tmp_path, notices, folder):
+    with claims(tmp_path, notices) as mine:
+        os.mkfifo(tmp_path / folder / "a")
+        if folder == "lost":
+            assert mine.losses() == {"a": ["a process that left no name"]}
+        else:
+            for look in (mine.held, lambda: mine.take("a")):
+                with pytest.raises(OSError, match="a pipe or a device: '.*claims/a'"):
+                    look()
