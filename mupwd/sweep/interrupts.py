@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -9,6 +11,24 @@ from typing import Any
 
 FRIENDLY = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name))
 """The signals after which there is time to give up claims."""
+
+_SOON = 0.01  # seconds
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """A handler of signals: raises KeyboardInterrupt, a moment later where it would be dropped now.
+
+    JAX has the garbage collector call a function, and what is raised in there is printed and forgotten: one Ctrl-C
+    in ten would not be heard.
+    """
+    callbacks = {getattr(one, "__code__", None) for one in gc.callbacks}
+    while frame is not None:
+        if frame.f_code in callbacks:
+            # By the system, which wakes the main thread wherever it waits.
+            threading.Timer(_SOON, os.kill, [os.getpid(), number]).start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 class Interrupts:
@@ -44,4 +64,4 @@ class Interrupts:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self._pressed = True
-        raise KeyboardInterrupt
+        interrupt(number, frame)

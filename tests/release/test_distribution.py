@@ -43,7 +43,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     about = f"mupwd-{PROJECT['version']}.dist-info/"
     package = {name for name in wheel if not name.startswith(about)}
     files = {path for path in (ROOT / "mupwd").rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    assert package == {path.relative_to(ROOT).as_posix() for path in files}
+    assert package == {path.relative_to(ROOT).as_posix() for path in files} | {"mupwd_command.py"}
     assert {Path(name).suffix for name in package} == {".py", ".typed", ".js", ".css", ".html", ".txt"}
     assert {
         "mupwd/py.typed",
@@ -77,7 +77,7 @@ def test_the_metadata(wheel):
     assert licences == ["LICENSE", "mupwd/report/static/plotly-LICENSE.txt"]
     assert all(f"{about}licenses/{name}" in wheel for name in licences)
     assert set(says.get_all("Provides-Extra")) == set(PROJECT["optional-dependencies"])
-    assert b"mupwd = mupwd.commands.main:main" in wheel[f"{about}entry_points.txt"]
+    assert b"mupwd = mupwd_command:main" in wheel[f"{about}entry_points.txt"]
     assert b"Root-Is-Purelib: true" in wheel[f"{about}WHEEL"]
     assert says.get_payload(decode=True).decode().startswith("# mupwd")
 

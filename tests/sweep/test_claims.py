@@ -167,5 +167,5 @@ def test_a_pipe_is_not_waited_for(tmp_path, notices, folder):
             assert mine.losses() == {"a": ["a process that left no name"]}
         else:
             for look in (mine.held, lambda: mine.take("a")):
-                with pytest.raises(OSError, match="a pipe or a device: '.*claims/a'"):
+                with pytest.raises(OSError, match=r"a pipe or a device: '.*claims/a'"):
                     look()
