@@ -10,6 +10,7 @@ with a name in double braces wherever a number or a table belongs.
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,13 +36,19 @@ def page() -> str:
     Raises:
       KeyError: the sentences ask for a number that is not computed.
     """
-    found = numbers(*read_results(RESULTS))
+    found = found_numbers()
     text = (Path(__file__).parent / "page.md").read_text(encoding="utf-8")
     if missing := sorted({name for name in _NAME.findall(text) if name not in found}):
         raise KeyError(
             f"page.md asks for {', '.join(missing)}; numbers_of.py computes {', '.join(sorted(found))}"
         )
     return _NAME.sub(lambda match: found[match[1]], text)
+
+
+@functools.cache
+def found_numbers() -> Mapping[str, str]:
+    """Returns every number and table by its name; their intervals take a while."""
+    return numbers(*read_results(RESULTS))
 
 
 def main() -> int:

@@ -4,7 +4,6 @@ import re
 
 import page
 import pytest
-from numbers_of import numbers
 from results import read_results
 
 
@@ -26,7 +25,7 @@ def test_a_name_that_nothing_computes_is_told(monkeypatch):
 
 
 def test_readme_quotes_the_same_numbers():
-    found = numbers(*read_results(page.RESULTS))
+    found = page.found_numbers()
     readme = (page.ROOT / "README.md").read_text(encoding="utf-8")
     section = readme.split("## Which decay rule?\n")[1].split("\n## ")[0]
     for name in ("collapse_tuned", "regret_p0", "regret_p_half", "regret_p1"):
