@@ -75,7 +75,9 @@ def fields_of(kind: Any, value: Any, where: str = "", names: Sequence[str] = ())
         raise _unexpected(where, f"an object ({kind.__name__})", value)
     known = {field.name: field for field in dataclasses.fields(kind) if not names or field.name in names}
     if unknown := [key for key in value if key not in known and not names]:
-        raise ValueError(f"{_joined(where, str(unknown[0]))} is no field of {kind.__name__}")
+        raise ValueError(
+            f"{_joined(where, str(unknown[0]))} is no field of {kind.__name__}, which has {', '.join(known)}"
+        )
     types = get_type_hints(kind)
     found = {}
     for name, field in known.items():

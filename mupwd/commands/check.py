@@ -166,7 +166,9 @@ def _refuse_what_does_not_fit(args: argparse.Namespace) -> None:
     long = args.steady or args.fit
     for flag in ("corpus", "layers", "batch_size", "sequence_length", "head_dim", "dtype"):
         if args.model and getattr(args, flag) is not None:
-            raise ValueError(f"--{flag} is of the proxy; {args.model} has data and layers of its own")
+            raise ValueError(
+                f"--{flag} is of the proxy; {args.model} has data and layers of its own; leave it out"
+            )
     for flag in ("inputs", "loss", "batch", "train"):
         if not args.model and getattr(args, flag) is not None:
             raise ValueError(f"--{flag} is for a model of your own: give it as package.module:build")
@@ -176,9 +178,11 @@ def _refuse_what_does_not_fit(args: argparse.Namespace) -> None:
         if args.model and wanted and not given:
             raise ValueError(f"--{flag} is needed for {kind} of {args.model}: package.module:{flag}")
         if given and not wanted:
-            raise ValueError(f"--{flag} is not for {kind}")
+            raise ValueError(f"--{flag} is not for {kind}; leave it out")
     if args.processes is not None and not long:
-        raise ValueError("--processes is for --steady and --fit; the coordinate check runs in this process")
+        raise ValueError(
+            "--processes is for --steady and --fit; the coordinate check runs in this process; leave it out"
+        )
     if args.model:
         for flag in ("base", "learning_rate", *(("weight_decay",) if long else ())):
             if getattr(args, flag) is None:

@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _preset(args: argparse.Namespace) -> Family:
     if args.inputs:
-        raise ValueError("--inputs is for a model of your own; a preset has its own inputs")
+        raise ValueError("--inputs is for a model of your own; a preset has its own; leave it out")
     from mupwd import proxy
 
     return proxy.family(proxy.ProxyConfig(**_PRESETS[args.preset]), base=args.base, delta=args.delta)

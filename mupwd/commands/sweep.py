@@ -165,7 +165,7 @@ def run(args: argparse.Namespace) -> int:
     if args.parquet:
         need("--parquet", "pyarrow", extra="parquet")
     if sum((args.dry_run, args.status, args.extend, args.worker)) > 1:
-        raise ValueError("give one of --dry_run, --status, --extend and --worker")
+        raise ValueError("give only one of --dry_run, --status, --extend and --worker")
     if args.executor == "local":
         for flag, given in (("--workers", args.workers is not None), ("--resource", args.resource)):
             if given:

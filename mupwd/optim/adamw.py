@@ -216,7 +216,9 @@ def _moment_dtype(dtype: Any) -> Any:
     try:
         found = jax.dtypes.canonicalize_dtype(dtype)
     except TypeError as error:
-        raise TypeError(f"mu_dtype={dtype!r} is no dtype: {error}") from error
+        raise TypeError(
+            f"mu_dtype={dtype!r} is no dtype ({error}); expected one of floating point, such as 'bfloat16'"
+        ) from error
     if not jnp.issubdtype(found, jnp.inexact):
         raise TypeError(
             f"mu_dtype={dtype!r}: integers would round the moment to 0; expected a floating-point dtype"

@@ -132,7 +132,10 @@ def _check_shape(
     layers = _layer_axes(parameter)
     for axis, (old, new) in enumerate(zip(parameter.shape, shape, strict=True)):
         if new < 1 and old >= 1:
-            raise PlanError(f"{parameter.path} has {new} elements along axis {axis} at the target {shape}")
+            raise PlanError(
+                f"{parameter.path} has {new} elements along axis {axis} at the target {shape}, and {old} at base; "
+                "expected 1 or more: give the target a larger width"
+            )
         if old < 1 and new >= 1 and parameter.growing[axis]:
             raise PlanError(
                 f"{parameter.path}, axis {axis}: 0 elements at base and {new} at the target have no ratio; take a "

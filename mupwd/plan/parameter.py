@@ -65,7 +65,10 @@ class ParameterPlan:
                     f"{self.shape} against {self.base_shape} at base; take an exponent or a ratio that is less extreme"
                 )
         if not 0 <= self.wd < math.inf:
-            raise PlanError(f"{self.path}: its multiplier wd = {self.wd:g} is negative, or no finite number")
+            raise PlanError(
+                f"{self.path}: its multiplier wd = {self.wd:g} is negative or no finite number; take an exponent or a "
+                "ratio that is less extreme"
+            )
 
     @property
     def path(self) -> str:

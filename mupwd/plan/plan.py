@@ -80,7 +80,8 @@ class Plan(Mapping[str, ParameterPlan]):
             if not 0 < value < math.inf:
                 raise PlanError(
                     f"{name} = {value:g}, for depth ×{self.depth_ratio:g}, batch size ×{self.batch_ratio:g}, training "
-                    f"tokens ×{self.token_ratio:g}: expected a positive finite number"
+                    f"tokens ×{self.token_ratio:g}: expected a positive finite number; take ratios that are less "
+                    "extreme"
                 )
         for name in ("base", "width"):
             width = getattr(self, name)
@@ -88,7 +89,9 @@ class Plan(Mapping[str, ParameterPlan]):
                 raise PlanError(f"{name} = {width}: a width is a positive integer")
         if len(self._by_path) < len(self.parameters):
             paths = [parameter.path for parameter in self.parameters]
-            raise PlanError(f"two parameters of the plan are both named {max(paths, key=paths.count)!r}")
+            raise PlanError(
+                f"two parameters of the plan are both named {max(paths, key=paths.count)!r}; rename one"
+            )
 
     @cached_property
     def _by_path(self) -> dict[str, ParameterPlan]:

@@ -203,7 +203,10 @@ def _check_patterns(recipe: Recipe, parameters: Iterable[Parameter]) -> None:
         return
     decayed = [p.path for p in parameters if p.role in recipes.BY_PATTERN]
     if not decayed:
-        raise PlanError(f"{recipe.name} has decay exponents, but no parameter is a matrix or narrow")
+        raise PlanError(
+            f"{recipe.name} has decay exponents, but no parameter is a matrix or narrow: none would have one; take a "
+            "recipe without them, such as mupwd"
+        )
     claims: dict[str, list[str]] = {path: [] for path in decayed}
     for pattern, _ in recipe.decay_exponents:
         matched = [path for path in decayed if re.fullmatch(pattern, path)]

@@ -147,7 +147,9 @@ def corpus(
 
     if any(str(part).startswith("hf:") for part in specs):
         if len(specs) > 1:
-            raise CorpusError(f"corpus: 'hf:' can't be combined with other sources, in {source!r}")
+            raise CorpusError(
+                f"corpus: 'hf:' can't be combined with other sources, in {source!r}; name one dataset alone"
+            )
         from mupwd.proxy.corpus_stream import open_stream
 
         return open_stream(source, check_tokenizer(tokenizer, vocab_size), validation_fraction, cache)
@@ -212,7 +214,9 @@ def _text_corpus(
     vocab_size = check_tokenizer(tokenizer, vocab_size)
     files = [file for file in files if file.text]
     if not files:
-        raise CorpusError(f"corpus {source!r} is empty: there is no text in its files")
+        raise CorpusError(
+            f"corpus {source!r} is empty: there is no text in its files; name files that hold some"
+        )
     if len(files) == 1:
         train, validation = _cut(files[0], source, validation_fraction)
     else:
@@ -257,7 +261,10 @@ def _binary_files(paths: Sequence[Path]) -> list[Path]:
         return sorted(path for path in paths[0].glob("*.bin") if "train" in path.stem or "val" in path.stem)
     binaries = [path for path in paths if path.suffix == ".bin"]
     if binaries and len(binaries) < len(paths):
-        raise CorpusError("corpus: token files (.bin) and text can't be combined in one corpus")
+        found = ", ".join(path.name for path in paths)
+        raise CorpusError(
+            f"corpus: token files (.bin) and text can't be combined in one corpus, found {found}; name one kind"
+        )
     return binaries
 
 
@@ -277,6 +284,7 @@ def _binary_corpus(source: str, paths: list[Path], vocab_size: int | None, fract
     cut = int(tokens.size * (1 - fraction))
     if not 0 < cut < tokens.size:
         raise CorpusError(
-            f"corpus {source!r}: {tokens.size} tokens are too few to hold any out for validation"
+            f"corpus {source!r}: {tokens.size} tokens are too few to hold any out for validation; use a longer "
+            "file, another validation_fraction, or a second file with 'val' in its name"
         )
     return Corpus(source, tokens[:cut], tokens[cut:], sizes.pop())

@@ -113,7 +113,7 @@ def read_text_files(paths: Sequence[Path], pattern: str = "*") -> list[TextFile]
         where = ", ".join(repr(str(path)) for path in paths)
         raise CorpusError(
             f"corpus: no text file under {where} matches the pattern {pattern!r} "
-            f"({len(skipped)} were skipped because they are not UTF-8 text)"
+            f"({len(skipped)} were skipped because they are not UTF-8 text); name another folder or pattern"
         )
     return sorted(files, key=lambda file: file.name)
 
@@ -174,11 +174,14 @@ def _read_text(path: Path) -> bytes:
     try:
         data = read_file(path)
     except OSError as error:
-        kind = NotTextError if error.errno == errno.EINVAL else CorpusError  # the former of pipes and devices
-        raise kind(f"corpus: can't read {str(path)!r}: {error.strerror}") from error
+        message = f"corpus: can't read {str(path)!r}: {error.strerror}"
+        if error.errno == errno.EINVAL:  # a pipe or a device
+            raise NotTextError(message) from error
+        raise CorpusError(message) from error
     if b"\0" in data:
         raise NotTextError(
-            f"corpus: {str(path)!r} is binary (a zero byte at offset {data.index(0)}), not text"
+            f"corpus: {str(path)!r} is binary (a zero byte at offset {data.index(0)}), not text; leave it out, or give "
+            "it the ending .bin if it holds tokens"
         )
     try:
         data.decode("utf-8")

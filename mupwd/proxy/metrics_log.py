@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import reprlib
 import time as clock
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -70,7 +71,9 @@ class MetricsLog:
                     f"a metric cannot be named {name!r}; use a slash-separated name such as 'train/loss'"
                 )
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"metric {name!r} must be a Python number, got {value!r}")
+                raise ValueError(
+                    f"metric {name!r} must be a Python number, got {reprlib.repr(value)}; convert it, as by float(...)"
+                )
         record = {"step": int(step), "time": clock.time() if time is None else float(time), **metrics}
         with explain_full_disk(self.path, "the metrics log"):
             self._file.write(_line(record).encode())

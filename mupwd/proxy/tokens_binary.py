@@ -38,7 +38,9 @@ def map_token_file(path: Path) -> np.ndarray:
       [5, 6, 7]
     """
     if path.exists() and not path.is_file():
-        raise CorpusError(f"corpus: {str(path)!r} is no file of tokens, but a folder, a pipe or a device")
+        raise CorpusError(
+            f"corpus: {str(path)!r} is no file of tokens, but a folder, a pipe or a device; name a file"
+        )
     try:
         with path.open("rb") as file:
             header = np.frombuffer(file.read(_HEADER_BYTES), np.uint8)
@@ -46,7 +48,7 @@ def map_token_file(path: Path) -> np.ndarray:
     except OSError as error:
         raise CorpusError(f"corpus: can't read {str(path)!r}: {error.strerror}") from error
     if size == 0:
-        raise CorpusError(f"corpus: {str(path)!r} is empty")
+        raise CorpusError(f"corpus: {str(path)!r} is empty; write or download it again")
     magic = int(header[:4].view("<i4")[0]) if header.size >= 4 else 0
     if magic in _LLM_C:
         offset = _HEADER_BYTES
@@ -54,7 +56,7 @@ def map_token_file(path: Path) -> np.ndarray:
     elif size % 2:
         raise CorpusError(
             f"corpus: {str(path)!r} has {size} bytes, an odd number, so it is not a file of uint16 tokens "
-            "(nanoGPT), nor does it start with a header of llm.c"
+            "(nanoGPT), nor does it start with a header of llm.c; write or download it again"
         )
     else:
         offset, dtype, count = 0, np.dtype("<u2"), size // 2
@@ -96,12 +98,14 @@ def check_tokens(path: Path, tokens: np.ndarray, vocab_size: int | None) -> int:
 def _read_llm_c_header(path: Path, magic: int, header: np.ndarray, size: int) -> tuple[np.dtype, int]:
     known, dtype = _LLM_C[magic]
     if header.size < _HEADER_BYTES:
-        raise CorpusError(f"corpus: {str(path)!r} is cut short inside its header of {_HEADER_BYTES} bytes")
+        raise CorpusError(
+            f"corpus: {str(path)!r} is cut short inside its header of {_HEADER_BYTES} bytes; write or download it again"
+        )
     version, count = (int(word) for word in header[4:12].view("<i4"))
     if version != known:
         raise CorpusError(
             f"corpus: {str(path)!r} is a token file of llm.c (magic {magic}) of version {version}; "
-            f"only version {known} is known"
+            f"only version {known} is known: write it anew in that version"
         )
     expected = _HEADER_BYTES + count * dtype.itemsize
     if count <= 0 or size != expected:

@@ -33,7 +33,9 @@ def get(recipe: str | Recipe) -> Recipe:
     if isinstance(recipe, Recipe):
         return recipe
     if not isinstance(recipe, str):
-        raise TypeError(f"recipe must be a name or a mupwd.recipes.Recipe, not {type(recipe).__name__}")
+        raise TypeError(
+            f"recipe must be a name, such as 'mupwd', or a mupwd.recipes.Recipe; got {type(recipe).__name__}"
+        )
     if match := re.fullmatch(r"fitted\((.*)\)", recipe, re.DOTALL):
         return fitted(_exponents_of(match[1]))
     if match := re.fullmatch(r"(completep|completed_p)\((.*)\)", recipe, re.DOTALL):
@@ -44,7 +46,7 @@ def get(recipe: str | Recipe) -> Recipe:
             raise ValueError(f"the name of the recipe is empty. {there}")
         near = difflib.get_close_matches(recipe, _RECIPES, n=1, cutoff=0.0)[0]
         hint = " The fitted one is named with its exponent: 'fitted(0.8)'." if "fit" in recipe else ""
-        raise ValueError(f"no recipe is named {recipe!r}; did you mean {near!r}?{hint} {there}")
+        raise ValueError(f"no recipe is named {reprlib.repr(recipe)}; did you mean {near!r}?{hint} {there}")
     return _RECIPES[recipe]
 
 
@@ -164,7 +166,9 @@ def _alpha_of(recipe: str, text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise ValueError(f"recipe {recipe!r}: expected a number for alpha, as in 'completep(0.5)'") from error
+        raise ValueError(
+            f"recipe {reprlib.repr(recipe)}: expected a number for alpha, as in 'completep(0.5)'"
+        ) from error
 
 
 def _exponents_of(text: str) -> float | dict[str, float]:

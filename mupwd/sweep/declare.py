@@ -303,7 +303,7 @@ def read_sweep(directory: Path) -> Sweep | None:
 
 def _mapping(found: Any) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
-        raise ValueError("it is no object")
+        raise ValueError(f"expected an object, found {type(found).__name__}")
     return found
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import jax
 
+from mupwd.sweep.errors import SweepError
+
 _SECONDS_OF_A_COMMAND = 30
 _ALL_MEMORY = 0.9  # what processes that share a GPU divide among them
 
@@ -36,7 +38,7 @@ def visible_gpus() -> tuple[Gpu, ...]:
     try:
         listed = subprocess.run(query, capture_output=True, text=True, timeout=_SECONDS_OF_A_COMMAND)
     except subprocess.TimeoutExpired:
-        raise RuntimeError(
+        raise SweepError(
             f"nvidia-smi did not answer within {_SECONDS_OF_A_COMMAND} s; set CUDA_VISIBLE_DEVICES= to do without GPUs"
         ) from None
     if listed.returncode:

@@ -35,7 +35,10 @@ def octaves(lowest: float, highest: float, step: float = 1.0) -> tuple[float, ..
             f"{_MOST:,}"
         )
     if abs(steps - round(steps)) > 1e-6:
-        raise ValueError(f"octaves: {lowest:g} and {highest:g} are {steps:g} steps of {step:g} octaves apart")
+        raise ValueError(
+            f"octaves: {lowest:g} and {highest:g} are {steps:g} steps of {step:g} octaves apart; expected a whole "
+            "number of steps"
+        )
     return tuple(lowest * 2 ** (step * i) for i in range(round(steps) + 1))
 
 

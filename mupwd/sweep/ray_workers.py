@@ -61,7 +61,10 @@ class RayWorkers:
                 logging_level=logging.ERROR,
             )
         except (OSError, ValueError, RuntimeError) as error:
-            raise SweepError(f"cannot reach the Ray cluster {address or ''}: {error}") from error
+            raise SweepError(
+                f"cannot reach the Ray cluster {address or ''}: {error}. Give its address as --resource "
+                "address=HOST:PORT, or none for one of this machine"
+            ) from error
         options = {name: given.pop(name) for name in _OPTIONS if name in given}
         wanted = {"CPU": options.get("num_cpus", 1), "GPU": options.get("num_gpus", 0), **given}
         there = ray.cluster_resources()

@@ -82,7 +82,9 @@ class SlurmWorkers:
         try:
             job = self._executor.submit(work, self._directory, *self._arguments)
         except Exception as error:  # submitit has several kinds, and passes on what sbatch says
-            raise SweepError(f"SLURM takes no job: {error}") from error
+            raise SweepError(
+                f"SLURM takes no job: {error}. What --resource gives is passed on to sbatch; mend it there"
+            ) from error
         self._living[job.job_id] = "PENDING"
         return job.job_id
 

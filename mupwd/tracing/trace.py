@@ -107,7 +107,7 @@ def walk(base: Program, delta: Program) -> Record:
         only = sorted(set(base.names) ^ set(delta.names))
         raise TraceError(
             f"the parameters differ between the two widths: {', '.join(only[:4])}"
-            f"{' …' if len(only) > 4 else ''} exist at one of them only"
+            f"{' …' if len(only) > 4 else ''} exist at one of them only; build both with the same depth and options"
         )
     values, number = [], 0
     inputs = zip(base.jaxpr.jaxpr.invars, delta.jaxpr.jaxpr.invars, strict=True)

@@ -290,7 +290,10 @@ def _check_same(base: Any, delta: Any, pairs: dict[Any, Any]) -> None:
 def _dims(base: Any, delta: Any) -> tuple[Size, ...]:
     b, d = getattr(base, "shape", ()), getattr(delta, "shape", ())
     if len(b) != len(d):
-        raise TraceError(f"a value has {len(b)} axes at one width and {len(d)} at the other")
+        raise TraceError(
+            f"a value in the program has {len(b)} axes at one width, {b}, and {len(d)} at the other, {d}; only sizes "
+            "may depend on the width"
+        )
     return tuple(zip(b, d, strict=True))
 
 

@@ -157,7 +157,10 @@ class ExponentFit:
         """
         lost = [one.name for one in self.modules if pattern(one.name) not in self.exponents]
         if lost or not self.modules:
-            raise ValueError(f"no exponent was measured for {', '.join(lost) or 'any layer'}")
+            raise ValueError(
+                f"no exponent was measured for {', '.join(lost) or 'any layer'}: printed, the check says why; name a "
+                "recipe instead"
+            )
         return fitted(self.exponents)
 
     @property

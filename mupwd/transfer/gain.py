@@ -124,7 +124,9 @@ def _gain(
         strict=True,
     )
     if not np.isfinite(lowest).all():
-        raise ValueError(f"tuning gain: all trials of recipe {recipe!r} at width {target} diverged")
+        raise ValueError(
+            f"tuning gain: all trials of recipe {recipe!r} at width {target} diverged; lower the learning rates"
+        )
     expected = float(np.mean(lowest))
     value = expected - float(np.mean([table[tuned][seed] for seed in seeds]))
     noise, freedom = seed_noise(list(complete_pairs(table).values()))

@@ -94,7 +94,7 @@ def losses_by_pair(observations: Iterable[Observation]) -> dict[Pair, dict[int, 
         seeds = table.setdefault(one.pair, {})
         if one.seed in seeds:
             raise ValueError(
-                f"observations: {one.pair} at width {one.width} comes twice with seed {one.seed}"
+                f"observations: {one.pair} at width {one.width} comes twice with seed {one.seed}; keep one of them"
             )
         seeds[one.seed] = one.loss if math.isfinite(one.loss) else math.inf
     for one in stopped:
@@ -210,7 +210,9 @@ def mean_difference(first: Mapping[int, float], second: Mapping[int, float], lev
     """
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
-        raise ValueError(f"difference: no seed in common between {sorted(first)} and {sorted(second)}")
+        raise ValueError(
+            f"difference: no seed in common between {sorted(first)} and {sorted(second)}; run both with the same seeds"
+        )
     difference = np.array([first[seed] - second[seed] for seed in seeds])
     value = float(difference.mean())
     if len(seeds) < 2 or not np.isfinite(difference).all():

@@ -205,7 +205,9 @@ def recipe_gain(better: RecipeScore, other: RecipeScore) -> Estimate:
       -0.5
     """
     if better.target != other.target:
-        raise ValueError(f"recipe gain: targets differ: {better.target} and {other.target}")
+        raise ValueError(
+            f"recipe gain: targets differ: {better.target} and {other.target}; compare recipes at one width"
+        )
     return mean_difference(better.transferred, other.transferred)
 
 
@@ -295,7 +297,9 @@ def score_width(
     best = best_pair(table)
     learning_rate = learning_rate_curve(table, tuned[1])
     if not learning_rate.losses:
-        raise ValueError(f"scorecard: no trial with the transferred weight decay {tuned[1]:g}")
+        raise ValueError(
+            f"scorecard: no trial with the transferred weight decay {tuned[1]:g}; run some at every width"
+        )
     missing: dict[str, str] = {}
     joint = fit_joint_optimum(table)
     if joint is None:

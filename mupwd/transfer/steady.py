@@ -199,7 +199,7 @@ def check_widths(widths: Sequence[int], seeds: Sequence[int]) -> None:
             f"widths: a slope that is to be trusted needs three or more, got {sorted(set(widths))}"
         )
     if not seeds:
-        raise ValueError("seeds: expected at least one")
+        raise ValueError("seeds: expected at least one, such as (0,); found none")
 
 
 def judge_steady_state(
@@ -220,7 +220,7 @@ def judge_steady_state(
     pairs = {(run.learning_rate, run.weight_decay) for run in runs}
     if len(pairs) != 1:
         raise ValueError(
-            f"steady state: expected trials at one learning rate and decay, found {sorted(pairs)}"
+            f"steady state: expected trials at one learning rate and decay, found {sorted(pairs)}; judge each alone"
         )
     finished = [run for run in runs if not run.diverged]
     diverged = tuple(str(run) for run in runs if run.diverged)
@@ -300,7 +300,10 @@ def enough_steps(points: Iterable[SteadyPoint]) -> dict[int, int]:
     for one in points:
         done = one.run.metrics.get("step")
         if done is None:
-            raise ValueError(f"steady state: the trial at {one.run} returned no 'step': how many it did")
+            raise ValueError(
+                f"steady state: the trial at {one.run} returned no 'step', the number of steps that it did; return it "
+                "with its metrics"
+            )
         needed = math.ceil(float(done) * TIMESCALES / one.elapsed) if one.elapsed > 0 else 0
         steps[one.run.width] = max(steps.get(one.run.width, 0), needed)
     return steps

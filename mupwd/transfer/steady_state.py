@@ -232,7 +232,9 @@ def rms_factor(parameter: ParameterPlan) -> float:
     """
     layout = layout_of(parameter)
     if layout is None:
-        raise ValueError(f"steady state: {parameter.path} ({parameter.role}) has no fan-in and fan-out")
+        raise ValueError(
+            f"steady state: {parameter.path} ({parameter.role}) is no matrix: it has no fan-in and fan-out"
+        )
     return math.sqrt(layout.size(layout.fan_in) / layout.size(layout.fan_out))
 
 

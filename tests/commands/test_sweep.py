@@ -311,7 +311,7 @@ def test_changed_code_is_reported(here):
         (("--set", "layer=2"), "unknown hyperparameter 'layer'; did you mean 'layers'"),
         (("--widths", "33"), "width must be a positive multiple of head_dim=16, got 33"),
         (("--learning_rates", "0"), "every value must be above 0"),
-        (("--dry_run", "--status"), "give one of --dry_run, --status, --extend and --worker"),
+        (("--dry_run", "--status"), "give only one of --dry_run, --status, --extend and --worker"),
         (("--retries", "-1"), "--retries must be at least 0"),
         (("--status",), "holds no sweep"),
         (("--steps", "0"), "steps must be a whole number above 0"),

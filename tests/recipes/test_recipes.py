@@ -179,7 +179,7 @@ def test_names_may_be_pasted_over_several_lines():
 
 
 def test_a_recipe_is_a_name_or_a_recipe():
-    with pytest.raises(TypeError, match=r"mupwd\.recipes\.Recipe, not float"):
+    with pytest.raises(TypeError, match=r"mupwd\.recipes\.Recipe; got float"):
         recipes.get(0.75)  # pyright: ignore[reportArgumentType]
 
 
