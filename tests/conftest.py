@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 # Before jax is imported: the number of devices is fixed when its backend starts.
 # Tests mostly compile: LLVM without optimisation halves that, and changes nothing of what XLA itself does.
@@ -30,6 +31,22 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--errors",
+        type=os.path.abspath,
+        metavar="FILE",
+        help="append to FILE what mupwd says in errors, for docs/errors.md",
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--errors"):
+        from helpers.messages import Recorder
+
+        config.pluginmanager.register(Recorder(Path(config.getoption("--errors"))))
 
 
 def pytest_collection_finish():

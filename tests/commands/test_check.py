@@ -177,6 +177,10 @@ def test_coordinates_of_a_model_of_ones_own(here):
         ([*OWN, "--steady", "--train", "stranger:train"], "--weight_decay is needed for a model of your own"),
         ([*LONG, "--loss", "a:b", "--batch", "a:b"], "--train is not for the coordinate check"),
         ([*LONG, "--steady", "--layers", "3"], "--layers is of the proxy"),
+        (
+            [*OWN, "--loss", "stranger:number", "--batch", "stranger:batch"],
+            "--loss stranger:number is int; expected a function loss(outputs, targets)",
+        ),
         ([*LONG[:-4], "--train", "stranger:number", "--steady"], "--train stranger:number is int"),
         (
             [*LONG[:-4], "--train", "stranger:silent", "--steady", "--processes", "1", "--out", "silent"],

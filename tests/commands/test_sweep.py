@@ -313,6 +313,8 @@ def test_changed_code_is_reported(here):
         (("--learning_rates", "0"), "every value must be above 0"),
         (("--dry_run", "--status"), "give only one of --dry_run, --status, --extend and --worker"),
         (("--retries", "-1"), "--retries must be at least 0"),
+        (("--workers", "2"), "--workers is of clusters: give --executor slurm or ray as well"),
+        (("--executor", "slurm", "--workers", "0"), "--workers must be at least 1, got 0"),
         (("--status",), "holds no sweep"),
         (("--steps", "0"), "steps must be a whole number above 0"),
         (("--steps", "9999999999"), "steps must be at most 2,147,483,647"),

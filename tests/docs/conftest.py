@@ -1,7 +1,7 @@
-"""The site's own modules are no package: they are imported from docs/ and docs/_ext/."""
+"""The site's own modules are no package: they are imported from where they lie."""
 
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs"
-sys.path[:0] = [str(DOCS), str(DOCS / "_ext")]
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "docs" / "_ext"), str(ROOT / "scripts" / "errors")]

@@ -128,3 +128,8 @@ def test_shapes_that_were_changed(file):
     content["parameters"][0]["shape"] = [64]
     file.write_text(json.dumps(content))
     refused(file, "was changed or damaged: its shapes do not match their recorded hash")
+
+
+def test_a_width_that_is_none(file):
+    changed(file, base=0)
+    refused(file, "is damaged: base: expected a positive integer, found 0")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from mupwd.proxy.corpus import Corpus, corpus
 from mupwd.proxy.corpus_errors import CorpusError
+from mupwd.proxy.corpus_text import read_standard_library
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +204,9 @@ def test_batches_come_from_their_split():
     found = Corpus("toy", np.zeros(100, np.uint8), np.ones(100, np.uint8), 256)
     assert found.batch(0, 0, 4, 8).sum() == 0
     assert found.batch(0, 0, 4, 8, split="validation").sum() == 4 * 9
+
+
+def test_a_python_without_its_source(tmp_path, monkeypatch):
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    with pytest.raises(CorpusError, match=r"no Python source under .*; this Python was installed without it"):
+        read_standard_library()

@@ -6,6 +6,7 @@ from helpers.together import together
 
 from mupwd.proxy.manifest import FILE_NAME, open_manifest, plan_digest, read_manifest
 from mupwd.proxy.model_family import family
+from mupwd.proxy.result import read_result
 
 RUN = {"width": 32, "train": {"steps": 10, "clip": None}, "betas": (0.9, 0.95)}
 
@@ -73,3 +74,26 @@ def test_what_a_kill_left_of_a_manifest_does_not_lock_the_directory(tmp_path):
     (tmp_path / f".{uuid.uuid4().hex}.tmp").write_text("{")
     assert open_manifest(tmp_path, {"a": 1}) is False
     assert open_manifest(tmp_path, {"a": 1}) is True
+
+
+def test_a_manifest_without_its_parts_is_refused(tmp_path):
+    open_manifest(tmp_path / "run", RUN)
+    file = tmp_path / "run" / FILE_NAME
+    file.write_text(json.dumps({"schema": json.loads(file.read_text())["schema"]}))
+    with pytest.raises(
+        ValueError, match=r"manifest\.json has no 'run': it is damaged; put it back from a copy"
+    ):
+        read_manifest(tmp_path / "run")
+
+
+def test_a_directory_without_a_manifest_is_no_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no manifest\.json in .*: it is not the directory of a run"):
+        read_manifest(tmp_path)
+
+
+def test_a_damaged_result_is_refused(tmp_path):
+    (tmp_path / "result.json").write_text("[]")
+    with pytest.raises(
+        ValueError, match=r"result\.json is not the result of a run .*; remove it to run again"
+    ):
+        read_result(tmp_path)

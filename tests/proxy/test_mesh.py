@@ -8,7 +8,7 @@ from jax.sharding import AxisType, PartitionSpec
 from mupwd.paths import named_leaves
 from mupwd.proxy import Hyper, Program, ProxyConfig, TrainConfig, Trainer, family
 from mupwd.proxy.checkpoint import Checkpoints
-from mupwd.proxy.mesh import Layout
+from mupwd.proxy.mesh import Layout, layout_of
 
 SIZES = {"steps": 12, "warmup": 2, "batch_size": 8, "sequence_length": 16, "eval_batches": 2}
 # What differs from one device is the order in which a batch is summed: 1e-7 of a gradient, of which Adam can make more
@@ -143,3 +143,11 @@ def test_a_batch_that_the_devices_do_not_divide(text_corpus, sharding):
         ValueError, match=r"batch_size=12 cannot be shared by 8 devices \(sharding='" + sharding
     ):
         Trainer(32, train=TrainConfig(batch_size=12, sharding=sharding), corpus=text_corpus)
+
+
+def test_processes_that_would_each_train_alone_are_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(
+        ValueError, match=r"2 processes run together: .* set sharding='data' or sharding='full'"
+    ):
+        layout_of(TrainConfig(sharding="none"))

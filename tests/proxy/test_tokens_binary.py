@@ -5,6 +5,7 @@ import pytest
 
 from mupwd.proxy.corpus import corpus
 from mupwd.proxy.corpus_errors import CorpusError
+from mupwd.proxy.tokens_binary import map_token_file
 
 TOKENS = np.random.default_rng(0).integers(0, 500, 1000).astype(np.uint16)
 
@@ -105,3 +106,10 @@ def test_combinations_that_mean_nothing(tmp_path):
         corpus([train, tmp_path / "text"], vocab_size=500)
     with pytest.raises(CorpusError, match="is tokens already; leave tokenizer='bpe' out"):
         corpus(train, tokenizer="bpe", vocab_size=500)
+
+
+def test_a_folder_is_no_file_of_tokens(tmp_path):
+    with pytest.raises(
+        CorpusError, match="is no file of tokens, but a folder, a pipe or a device; name a file"
+    ):
+        map_token_file(tmp_path)

@@ -315,3 +315,11 @@ def test_fingerprints(tmp_path):
     seen |= {fingerprint([tmp_path])}
     assert len(seen) == 7
     assert max(seen) < 2**53
+
+
+def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"a live report needs uvicorn: pip install 'mupwd\[serve\]'"
+    ):
+        serve([tmp_path], lambda _: "", lambda _: "")

@@ -55,6 +55,9 @@ def test_a_sweep_survives_its_directory(tmp_path):
     (tmp_path / "sweep.json").write_text("{")
     with pytest.raises(ValueError, match=r"sweep\.json is damaged .*finished trials are kept"):
         read_sweep(tmp_path)
+    (tmp_path / "sweep.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"sweep\.json is damaged \(expected an object, found list\)"):
+        read_sweep(tmp_path)
 
 
 def test_tokens_grow_with_the_parameters_and_the_rule_is_told(tmp_path):

@@ -5,6 +5,8 @@ import os
 import jax
 import pytest
 
+from mupwd.sweep import gpus
+from mupwd.sweep.errors import SweepError
 from mupwd.sweep.gpus import Gpu, environment_of, visible_gpus
 from mupwd.sweep.local import LocalExecutor
 from mupwd.sweep.runner import OneByOne
@@ -77,3 +79,12 @@ def test_every_process_has_one():
     with LocalExecutor(OneByOne(train), 2, gpus=(Gpu("5", "a"), Gpu("7", "a"))) as executor:
         found = [one for results in executor.run([[trial] for trial in trials]) for one in results]
     assert {one.metrics["gpu"] for one in found} == {"5", "7"}
+
+
+def test_a_command_that_does_not_answer_is_named(machine, tmp_path):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 60\n")
+    machine.setattr(gpus, "_SECONDS_OF_A_COMMAND", 0.1)
+    with pytest.raises(
+        SweepError, match=r"nvidia-smi did not answer within 0\.1 s; set CUDA_VISIBLE_DEVICES="
+    ):
+        visible_gpus()

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -146,6 +147,8 @@ def test_what_is_no_metrics_is_said_so(returned, message):
     with LocalExecutor(OneByOne(lambda *_: returned), 1) as executor:
         (failed,) = executor.run([trials(1)])
     assert message in failed.error
+    with pytest.raises(ValueError, match=re.escape(message)):
+        OneByOne(lambda *_: returned).run(trials(1), [None])
 
 
 def test_a_train_function_may_do_what_it_likes_with_its_hyperparameters_and_end_the_process():

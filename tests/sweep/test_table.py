@@ -3,6 +3,7 @@
 import math
 import os
 import sqlite3
+import sys
 
 import pyarrow.parquet
 import pytest
@@ -77,3 +78,9 @@ def test_a_stopped_trial_is_told_from_a_whole_one(tmp_path):
         ("finished", None, 5),
     ]
     base.close()
+
+
+def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ModuleNotFoundError, match=r"Parquet needs pyarrow: pip install 'mupwd\[parquet\]'"):
+        write_parquet(tmp_path / "t.parquet", [], {})

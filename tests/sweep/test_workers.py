@@ -11,6 +11,8 @@ from mupwd.sweep.errors import SweepError
 from mupwd.sweep.fixed import FixedStudy
 from mupwd.sweep.known import Known
 from mupwd.sweep.progress import SweepProgress
+from mupwd.sweep.ray_workers import RayWorkers
+from mupwd.sweep.slurm_workers import SlurmWorkers
 from mupwd.sweep.store import Store
 from mupwd.sweep.trial import Result, Trial
 from mupwd.sweep.workers import supervise
@@ -92,3 +94,35 @@ def test_one_that_is_refused_while_others_live_is_asked_for_again(supervised):
 def test_the_first_that_is_refused_ends_the_command(supervised):
     with pytest.raises(SweepError, match="the cluster is busy"):
         supervised(TRIALS, 2, refused=(0,))
+
+
+@pytest.mark.parametrize(
+    ("workers", "package", "message"),
+    [
+        (RayWorkers, "ray", r"the ray executor needs ray: pip install 'mupwd\[ray\]'"),
+        (
+            SlurmWorkers,
+            "submitit.slurm",
+            r"the slurm executor needs submitit\.slurm: pip install 'mupwd\[slurm\]'",
+        ),
+    ],
+)
+def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, workers, package, message):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModuleNotFoundError, match=message):
+        workers(tmp_path, {}, None, 0, print)
+
+
+def test_a_machine_without_slurm_is_said_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        SweepError, match=r"no SLURM on this machine .*; start the command where sbatch works"
+    ):
+        SlurmWorkers(tmp_path, {}, None, 0, print)
+
+
+def test_the_name_of_the_jobs_is_taken(tmp_path, monkeypatch):
+    (tmp_path / "srun").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match=r"--resource job_name: .*; leave it out"):
+        SlurmWorkers(tmp_path, {"job_name": "mine"}, None, 0, print)

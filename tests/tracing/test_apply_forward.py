@@ -199,6 +199,16 @@ def test_a_function_without_the_readout_is_an_error():
         applied(tied.plain(TARGET)[1], TOKENS)
 
 
+def test_a_readout_that_cannot_be_followed_is_an_error():
+    def decomposed(params, tokens):
+        return jnp.linalg.qr(params["embedding"].T)[0] @ jnp.ones((len(params["embedding"]), 3))
+
+    applied = mupwd.apply_forward(decomposed, plan_of(tied.plain))
+    message = r"embedding: goes through .* not understood\. Met in \w+ at test_apply_forward\.py:\d+"
+    with pytest.raises(mupwd.TraceError, match=message):
+        applied(tied.plain(TARGET)[1], TOKENS)
+
+
 def test_parameters_of_another_width_are_an_error(applied):
     with pytest.raises(mupwd.PlanError, match="embedding"):
         applied[0](tied.plain(BASE)[1], TOKENS)

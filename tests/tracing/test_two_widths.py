@@ -119,6 +119,8 @@ ON_WEIGHTS = {
     "as bounds": lambda w: jnp.clip(w, -1 / len(w), 1 / len(w)),
     "on one of two paths": lambda w: w + w * len(w) ** -0.5,
     "no power of the width": lambda w: w / (len(w) + 3),
+    "on a half of it": lambda w: jnp.concatenate([w[: len(w) // 2] * len(w) ** -0.5, w[len(w) // 2 :]]),
+    "in a product with a constant": lambda w: jnp.asarray(np.ones(w.shape, np.float32)) @ w,
 }
 
 
