@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       what it found.
     """
     for stream in (sys.stdout, sys.stderr):
-        # A terminal or a file that knows no "→" is given its escape.
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        # A terminal or a file that knows no "→" is given its escape. Another way to go on ("replace") stays.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")
     # Not abbreviations: a flag that is added later would change what they mean.
     parser = argparse_flags.ArgumentParser(

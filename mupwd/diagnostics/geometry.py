@@ -25,24 +25,24 @@ class Geometry(NamedTuple):
       effective_learning_rate: their ratio, the relative size of a step.
       angle: between the weights before and after the step, in radians.
       decay_timescale: in steps: `1 / (lr * wd)` of this parameter, its plan's factors and the schedule included;
-        infinite without decay, NaN where the tracker was not told learning rate and decay.
+        infinite without decay, None where the tracker was not told learning rate and decay.
     """
 
     weight_rms: Float[Array, "*copies"]
     update_rms: Float[Array, "*copies"]
     effective_learning_rate: Float[Array, "*copies"]
     angle: Float[Array, "*copies"]
-    decay_timescale: Float[Array, "*copies"]
+    decay_timescale: Float[Array, "*copies"] | None
 
 
-def geometry(layout: Layout, weights: Array, updates: Array, decay_per_step: Array) -> Geometry:
+def geometry(layout: Layout, weights: Array, updates: Array, decay_per_step: Array | None) -> Geometry:
     """Returns the geometry of one parameter's step, an entry per matrix.
 
     Args:
       layout: how the parameter is read as matrices.
       weights: before the step.
       updates: what the step adds.
-      decay_per_step: `lr * wd` of this parameter.
+      decay_per_step: `lr * wd` of this parameter; None: not known.
     """
     axes = tuple(axis for axis in range(len(layout.sizes)) if axis not in layout.copies)
     w = weights.reshape(layout.sizes).astype(jnp.float32)
@@ -64,7 +64,9 @@ def geometry(layout: Layout, weights: Array, updates: Array, decay_per_step: Arr
         update_rms=update_rms,
         effective_learning_rate=ratio,
         angle=jnp.where(update_rms > 0, jnp.arctan2(across, along), 0.0),
-        decay_timescale=jnp.broadcast_to(1 / decay_per_step, weight_rms.shape),
+        decay_timescale=None
+        if decay_per_step is None
+        else jnp.broadcast_to(1 / decay_per_step, weight_rms.shape),
     )
 
 

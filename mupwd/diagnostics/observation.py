@@ -91,11 +91,13 @@ def flat(observations: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
     """Yields ("<path>[i]/sigma_1", value) and so on: every number of some observations by its metric's name.
 
     Args:
-      observations: `{path: NamedTuple of arrays}`, whose arrays may have an axis of copies.
+      observations: `{path: NamedTuple of arrays}`, whose arrays may have an axis of copies. A field that is None
+        has no number.
     """
     for path, found in observations.items():
-        copied = found[-1].ndim == 1  # the last field is one number for each matrix
-        for field, values in zip(found._fields, found, strict=True):
+        known = {field: values for field, values in found._asdict().items() if values is not None}
+        copied = [*known.values()][-1].ndim == 1  # the last field is one number for each matrix
+        for field, values in known.items():
             for copy in range(values.shape[0]) if copied else (None,):
                 where = path if copy is None else f"{path}[{copy}]"
                 value = values if copy is None else values[copy]

@@ -151,7 +151,7 @@ def track_spectrum(
             observed_at=jnp.int32(-1),
             weights=_empty(groups, k),
             updates=_empty(groups, k) if follow_updates else None,
-            geometry=_no_geometry(groups),
+            geometry=_no_geometry(groups, told=learning_rate is not None and weight_decay is not None),
         )
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
@@ -171,7 +171,7 @@ def track_spectrum(
             weights: Mapping[str, Array],
             steps: Mapping[str, Array],
             old: SpectrumState,
-            now: tuple[Array, Array, Array],
+            now: tuple[Array | None, Array, Array],
         ) -> Any:
             decay, audit, key = now
             following = lambda leaves, was: _observed(groups, leaves, was, audit, key, k=k, tol=tol)  # noqa: E731
@@ -180,7 +180,7 @@ def track_spectrum(
             moving: dict[str, Geometry] = {}
             for group in groups:
                 for path in group.paths:
-                    per_step = decay * (plan[path].lr * plan[path].wd)
+                    per_step = None if decay is None else decay * (plan[path].lr * plan[path].wd)
                     one = geometry(group.layout, weights[path], steps[path], per_step)
                     moving |= by_path(Group((path,), group.layout), one)
             return SpectrumState(old.step, old.step, found, moved, moving)
@@ -241,11 +241,12 @@ def _empty(groups: tuple[Group, ...], k: int) -> Following:
         short = group.layout.size(group.layout.short)
         width = columns(short, k)
         blocks[group.paths[0]] = jnp.zeros((group.count, short, width), jnp.float32)
-        values = jnp.full((group.count, min(k, width)), jnp.nan, jnp.float32)
-        numbers = jnp.full(group.count, jnp.nan, jnp.float32)
+        values = jnp.zeros((group.count, min(k, width)), jnp.float32)
+        numbers = jnp.zeros(group.count, jnp.float32)
         passes = jnp.zeros(group.count, jnp.int32)
+        # No NaN in it, which `jax_debug_nans` would report: zeros that may be wrong by all of their size.
         nothing = Observation(
-            values, values, passes, jnp.zeros(group.count, bool), numbers, numbers, numbers, numbers
+            values, values + 1, passes, jnp.zeros(group.count, bool), numbers, numbers, numbers, numbers
         )
         observations |= by_path(group, nothing)
         disagreements |= by_path(group, passes)
@@ -283,18 +284,18 @@ def _observed(
     return Following(observations, disagreements, blocks)
 
 
-def _no_geometry(groups: tuple[Group, ...]) -> dict[str, Geometry]:
+def _no_geometry(groups: tuple[Group, ...], told: bool) -> dict[str, Geometry]:
     found: dict[str, Geometry] = {}
     for group in groups:
-        numbers = jnp.full(group.count, jnp.nan, jnp.float32)
-        found |= by_path(group, Geometry(*(numbers for _ in Geometry._fields)))
+        numbers = jnp.zeros(group.count, jnp.float32)
+        found |= by_path(group, Geometry(numbers, numbers, numbers, numbers, numbers if told else None))
     return found
 
 
-def _decay_per_step(learning_rate: Any, weight_decay: Any, step: Array) -> Float[Array, ""]:
-    """`lr * wd` at the base, at this step."""
+def _decay_per_step(learning_rate: Any, weight_decay: Any, step: Array) -> Float[Array, ""] | None:
+    """`lr * wd` at the base, at this step; None where one of them was not given."""
     if learning_rate is None or weight_decay is None:
-        return jnp.float32(jnp.nan)
+        return None
     rate, decay = (value(step) if callable(value) else value for value in (learning_rate, weight_decay))
     check_scalar("what the schedule learning_rate returns", rate)
     check_scalar("what the schedule weight_decay returns", decay)

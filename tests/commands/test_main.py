@@ -114,10 +114,12 @@ def test_what_is_spelt_alike_is_named(arguments, message, capsys):
 PRINTS = ["plan", "--preset", "llama", "--base", "64", "--width", "128"]
 
 
+# In the locale "C", Python opens both with surrogateescape.
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
-def test_an_encoding_without_arrows_is_given_escapes(monkeypatch, encoding):
+def test_an_encoding_without_arrows_is_given_escapes(monkeypatch, encoding, errors):
     for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding))
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding, errors))
     assert main(PRINTS) == 0
     assert sys.stdout.buffer.getvalue().startswith(b"recipe mupwd, width 64 \\u2192 128")
 

@@ -67,7 +67,10 @@ def test_it_observes_the_parameters_before_the_update_every_so_many_steps():
     update = jax.jit(tracker.update)
     params, state = {"w": gaussian(24, 24)}, tracker.init({"w": gaussian(24, 24)})
     assert int(state.observed_at) == -1
-    assert np.isnan(state.observations["w"].sigma).all()
+    nothing = state.observations["w"]
+    assert (nothing.sigma == 0).all()
+    assert (nothing.err == 1).all()
+    assert not nothing.converged
     for step in range(7):
         before = params["w"]
         updates = {"w": 0.1 * gaussian(24, 24, seed=step)}
@@ -180,7 +183,8 @@ def test_tiny_turns_are_not_lost_in_rounding():
     state = tracker.init({"w": w})
     _, state = jax.jit(tracker.update)({"w": 1e-6 * gaussian(24, 24, seed=1)}, state, {"w": w})
     np.testing.assert_allclose(state.geometry["w"].angle, 1e-6, rtol=0.1)
-    assert np.isnan(state.geometry["w"].decay_timescale)
+    assert state.geometry["w"].decay_timescale is None
+    assert "update/w/decay_timescale" not in metrics(state)
 
 
 # On several devices.
