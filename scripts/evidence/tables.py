@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from arms import Arm
+from arms import OWN, Arm
 from presets import BASE_RULE
 from results import Row
 from rules_study import RULES
@@ -36,7 +36,7 @@ def transfer_table(arms: Mapping[str, Arm]) -> str:
             name_of(arm.name),
             f"2^{math.log2(arm.pair[0]):g}, 2^{math.log2(arm.pair[1]):g}",
             drift_words(arm.score and arm.score.learning_rate_drift),
-            drift_words(_decay_drift(arms, arm)),
+            _decay_words(arms, arm),
             estimate(arm.regrets.get(target)),
             f"{arm.loss:.3f}",
         ]
@@ -232,7 +232,24 @@ def short(kind: str) -> str:
     return kind.removeprefix("layers/*/").removesuffix("/kernel")
 
 
-def _decay_drift(arms: Mapping[str, Arm], arm: Arm) -> Drift | None:
+def _decay_words(arms: Mapping[str, Arm], arm: Arm) -> str:
+    found = _decay_drift(arm)
+    own = _decay_drift(arms[OWN]) if OWN in arms else None
+    if (
+        arm.name in RULES
+        and found is not None
+        and math.isnan(found.slope)
+        and own is not None
+        and own.interval
+    ):
+        # The same trials, whose names under this rule leave the grid's: its best decay moves by that much less.
+        less = RULES[arm.name] - RULES[OWN]
+        low, high = own.interval
+        return f"{own.slope - less:+.2f} [{low - less:+.2f}, {high - less:+.2f}], from {OWN}"
+    return drift_words(found)
+
+
+def _decay_drift(arm: Arm) -> Drift | None:
     """The joint optimum's where there is one: the best decay depends on the learning rate."""
     if arm.score is None:
         return None
