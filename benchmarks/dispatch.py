@@ -130,14 +130,17 @@ def _milliseconds(program: str, trials: int, processes: int) -> float:
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": name,
         }
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "contestant.py", str(trials), str(processes), str(folder / "out")],
             cwd=folder,
             env=environment,
-            check=True,
+            check=False,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        if done.returncode:
+            raise RuntimeError(f"a contestant ended with exit code {done.returncode}:\n{done.stderr[-2000:]}")
         started = sorted(float(line) for line in (folder / "started").read_text().split())
         if len(started) != trials:
             raise RuntimeError(f"{len(started)} trials ran, not {trials}")

@@ -26,7 +26,7 @@ extensions = [
     "public_names",
     "source_pages",
 ]
-exclude_patterns = ["_ext", "evidence/*"]
+exclude_patterns = ["_ext", "evidence/*", "performance/*"]
 nitpicky = True
 
 # Pages are Markdown that reads on GitHub too: its heading anchors, its tables, dollars around maths.
