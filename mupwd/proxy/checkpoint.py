@@ -13,6 +13,22 @@ from mupwd.proxy.hosts import from_first
 DIRECTORY_NAME = "checkpoints"
 
 
+def check_place(directory: Path) -> None:
+    """Refuses a directory where checkpoints would be lost.
+
+    Orbax looks for the parts of a checkpoint by a pattern of which the path is a part; brackets in it match other
+    names, nothing is found, and what it wrote cannot be restored.
+
+    Raises:
+      ValueError: the path has brackets.
+    """
+    if "[" in str(directory.absolute()):
+        raise ValueError(
+            f"directory={str(directory)!r} has '[' in its path, where Orbax writes checkpoints that it cannot "
+            "read; choose another name, or checkpoint_every=None"
+        )
+
+
 class Checkpoints:
     """Saves and restores a run's state with Orbax.
 
@@ -23,6 +39,9 @@ class Checkpoints:
     Args:
       directory: of the run; checkpoints go into its `checkpoints/`.
       keep: how many of the latest stay.
+
+    Raises:
+      OSError: the disk is full.
     """
 
     def __init__(self, directory: Path, keep: int):
@@ -52,9 +71,21 @@ class Checkpoints:
         Args:
           like: the state's structure with shapes and types (`jax.eval_shape` of what makes it), and with shardings
             where it is to live on several devices, of whatever number it was saved from.
+
+        Raises:
+          ValueError: the checkpoint is damaged, or none of this state.
         """
         step = from_first(self._manager.latest_step)
-        return None if step is None else self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        if step is None:
+            return None
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(
+                f"{self._path / str(step)}: this checkpoint cannot be read ({reason[:200]}); move it away, and the run "
+                "goes on from the one before, or from its start"
+            ) from error
 
     def __enter__(self) -> Checkpoints:
         return self

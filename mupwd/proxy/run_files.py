@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mupwd.plan import Plan
-from mupwd.proxy.checkpoint import Checkpoints
+from mupwd.proxy.checkpoint import Checkpoints, check_place
 from mupwd.proxy.config import TrainConfig
 from mupwd.proxy.disk import explain_full_disk
 from mupwd.proxy.hosts import check_same, from_first
@@ -28,7 +28,8 @@ class RunFiles:
       train: of the run.
 
     Raises:
-      ValueError: the directory holds another run, or there are checkpoints to write and a process does not see it.
+      ValueError: the directory holds another run, or there are checkpoints to write and a process does not see it or
+        its path is none for them.
       OSError: the disk is full.
     """
 
@@ -48,6 +49,8 @@ class RunFiles:
         if self._directory is None:
             return
         place = self._directory
+        if train.checkpoint_every is not None:
+            check_place(place)
         self.result = from_first(lambda: self._open(run(), plan))
         if self.result is None and train.checkpoint_every is not None:
             check_same(
