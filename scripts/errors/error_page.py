@@ -2,7 +2,7 @@
 
     python scripts/errors/error_page.py [RECORDED ...]
 
-makes the page of the source and of docs/errors.json, after it has put into that file what `pytest --errors RECORDED`
+makes the page of the source and of docs/errors.json, after it has put into that file what `pytest --errors=RECORDED`
 wrote. A message that the source no longer has leaves the file and the page.
 """
 
@@ -54,7 +54,7 @@ the system, and of code that mupwd calls, are not here.
 
 The page is made of the source and of what tests meet, and a test compares it with the source:
 
-    python -m pytest --errors build/errors.jsonl
+    python -m pytest --errors=build/errors.jsonl
     python scripts/errors/error_page.py build/errors.jsonl
 """
 

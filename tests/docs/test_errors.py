@@ -14,7 +14,7 @@ from mupwd.commands.main import main
 from mupwd.plan.store import load
 
 AGAIN = (
-    "run `python scripts/errors/error_page.py`, with what `pytest --errors FILE` recorded of a new message"
+    "run `python scripts/errors/error_page.py`, with what `pytest --errors=FILE` recorded of a new message"
 )
 
 

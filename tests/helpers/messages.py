@@ -1,4 +1,4 @@
-"""Writes down what mupwd says in errors while the tests run: `pytest --errors FILE`, for docs/errors.md.
+"""Writes down what mupwd says in errors while the tests run: `pytest --errors=FILE`, for docs/errors.md.
 
 Every exception of the package that a `pytest.raises` catches, or that the command line prints, and every warning that
 it logs becomes a line of JSON at the end of FILE: its type, the module that raised it, its message, and what a user
