@@ -2,7 +2,8 @@
 
     pip install -e '.[dev]' mutmut
     python scripts/mutants.py recipes                      five minutes on two cores
-    python scripts/mutants.py plan --only '*store*'        functions whose name matches
+    python scripts/mutants.py plan --only '*store*'        mutants whose name matches
+    python scripts/mutants.py tracing --only '*7'          those whose number ends in 7: a tenth of them
     python scripts/mutants.py tracing recipes plan optim transfer
 
 Each package is mutated in a clone of the last commit under build/mutants, and its own tests run against every mutant
@@ -72,7 +73,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("packages", nargs="+", choices=PACKAGES)
-    parser.add_argument("--only", default="*", metavar="PATTERN", help="of the functions (default: all)")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="of the mutants' names (default: all)")
     parser.add_argument("--children", type=int, default=2, help="mutants at a time (default: 2)")
     args = parser.parse_args()
     if importlib.util.find_spec("mutmut") is None:
