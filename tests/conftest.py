@@ -3,8 +3,12 @@
 import gc
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
+
+# What a script starts with & after it ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before jax is imported: the number of devices is fixed when its backend starts.
 # Tests mostly compile: LLVM without optimisation halves that, and changes nothing of what XLA itself does.

@@ -61,6 +61,9 @@ def start(here, *arguments, **environment):
 
 
 def sweep(here, *arguments, **environment):
+    """Runs a command to its end, and its trials in its own process where the arguments say nothing else."""
+    if "--processes" not in arguments:
+        arguments = (*arguments, "--processes", "1")
     process = start(here, *arguments, **environment)
     out, err = process.communicate(timeout=600)
     return process.returncode, out, err
