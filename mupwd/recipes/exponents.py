@@ -29,6 +29,8 @@ class Powers:
       0.25
       >>> Powers(m_in=1.0, batch=0.5, tokens=-0.5).formula
       'm_in · B^0.5 · D^-0.5'
+      >>> Powers(m_in=1.0) * Powers(m_out=-1.0)
+      Powers(m_in=1.0, m_out=-1.0)
     """
 
     m_in: float = 0.0
@@ -75,6 +77,11 @@ class Powers:
         fields = dataclasses.fields(self)
         return Powers(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields})
 
+    def __repr__(self) -> str:
+        # Without the zeros, which are nearly all: a recipe has fifty of these.
+        exponents = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return f"Powers({', '.join(f'{name}={e!r}' for name, e in exponents.items() if e)})"
+
 
 ONE = Powers()
 # The roles whose decay can depend on the path: those that reach AdamW's steady state.
@@ -111,7 +118,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A rule for each role, as pure data.
+    """A rule for each role, as pure data; `print` shows the table.
 
     Args:
       name: what tables and files call it.
@@ -159,6 +166,30 @@ class Recipe:
                 re.compile(pattern)
             except (re.error, TypeError) as error:
                 raise ValueError(f"{self.name}: {pattern!r} is not a regular expression: {error}") from error
+
+    def __str__(self) -> str:
+        """The rules as a table, in the forward form."""
+        columns = {"lr": "lr ×", "wd": "wd ×", "eps": "eps ×", "init": "init ×", "forward": "forward ×"}
+        missing = {"wd": "none", "init": "the model's"}
+        roles = [f.name for f in dataclasses.fields(self) if isinstance(getattr(self, f.name), Rule)]
+        rows = [["", *columns.values()]]
+        for role in roles:
+            powers = {name: getattr(getattr(self, role), name) for name in columns}
+            cells = {name: missing[name] if p is None else p.formula for name, p in powers.items()}
+            if role in BY_PATTERN and self.decay_exponents:
+                cells["wd"] = "by path"
+            rows.append([role, *cells.values()])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        others = {
+            "a residual branch": self.residual.formula,
+            "scale of attention's logits": f"head_dim^{self.logits:g}" if self.logits else "1",
+            "1 - beta": self.one_minus_beta.formula,
+        }
+        also = [f"{name} × {formula}" for name, formula in others.items() if formula != "1"]
+        also += [f"weight decay of {pattern} × m_in^{e:g}" for pattern, e in self.decay_exponents]
+        legend = "target/base: m_in, m_out width, L depth, B batch size, D tokens; in the forward form"
+        return "\n".join([f"recipe {self.name}: {self.source}", legend, "", *lines, "", *also]).rstrip()
 
     @property
     def covers(self) -> frozenset[str]:

@@ -186,3 +186,30 @@ def test_a_recipe_is_a_name_or_a_recipe():
 def test_an_exponent_must_be_finite():
     with pytest.raises(ValueError, match="depth=nan is not a finite number"):
         Powers(depth=float("nan"))
+
+
+@pytest.mark.parametrize("name", [*recipes.names(), "fitted({'.*': 0.8})"])
+def test_a_printed_recipe_says_its_rules(name):
+    """Printed, a recipe is its own table: one row per role, with the formulas of its rules."""
+    recipe = recipes.get(name)
+    lines = {line.split()[0]: line for line in str(recipe).splitlines() if line}
+    for role in ROLES:
+        rule = getattr(recipe, role)
+        decay = "by path" if recipe.decay_exponents and role in ("matrix", "narrow") else rule.wd
+        cells = [rule.lr, decay, rule.eps, rule.init, rule.forward]
+        named = [getattr(cell, "formula", cell) for cell in cells]
+        expected = [
+            cell or word for cell, word in zip(named, ("", "none", "", "the model's", ""), strict=True)
+        ]
+        assert [c.strip() for c in lines[role].removeprefix(role).split("  ") if c] == expected
+    assert ("head_dim^-1" in str(recipe)) == (recipe.logits == -1)
+    for pattern, exponent in recipe.decay_exponents:
+        assert f"{pattern} × m_in^{exponent:g}" in str(recipe)
+
+
+def test_powers_are_shown_without_the_zeros():
+    """What is printed of a rule can be read, and is the expression that makes it."""
+    assert repr(Powers()) == "Powers()"
+    powers = Powers(m_in=-0.5, tokens=1)
+    assert repr(powers) == "Powers(m_in=-0.5, tokens=1)"
+    assert eval(repr(recipes.get("completed_p").matrix), vars(recipes)) == recipes.get("completed_p").matrix
