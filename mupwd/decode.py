@@ -30,7 +30,7 @@ def decoded(kind: type[_T], value: Any, where: str = "") -> _T:
     Example:
       >>> from mupwd.recipes import Powers
       >>> decoded(Powers, {"m_in": -1})
-      Powers(m_in=-1.0, m_out=0.0, depth=0.0, batch=0.0, tokens=0.0)
+      Powers(m_in=-1.0)
     """
     return _decoded(kind, value, where)
 

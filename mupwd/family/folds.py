@@ -63,6 +63,8 @@ def with_folds(
                 found[path] = replace(found[path], unfoldable=folded.problem)
 
     for one in logits:
+        if one.mixed:
+            continue
         places = {
             location: product.size
             for location, product in record.products.items()

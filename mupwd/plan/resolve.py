@@ -61,8 +61,8 @@ def make_plan(
 
     Raises:
       PlanError: shapes that do not fit the family, a ratio that isn't positive and finite, a tied parameter, a
-        readout that is normalised or rounded, or logits over a growing head_dim in folded form, decay patterns that do
-        not match exactly one each, or a depth recipe for a deeper model in which no residual branch is known.
+        readout that is normalised or rounded, or logits over a growing head_dim in folded form, logits of several
+        sizes on one line of the program, decay patterns that do not match exactly one each, or a depth recipe for a deeper model in which no residual branch is known.
       ValueError: a recipe that doesn't exist.
 
     Example:
@@ -89,6 +89,8 @@ def make_plan(
     wrong = tuple(found for found in logits if rules.logits not in (None, found.exponent))
     if wrong and form == "folded":
         raise PlanError(_logits_in_folded_form(wrong[0], rules))
+    if mixed := next((found for found in wrong if found.mixed), None):
+        raise PlanError(_mixed_logits(mixed))
     run = {"batch": batch_ratio, "tokens": token_ratio}
     plans = tuple(
         _parameter_plan(parameter, tuple(shapes[path]), rules, form, depth_ratio, run)
@@ -239,6 +241,16 @@ def _logits_in_folded_form(found: Logits, rules: Recipe) -> str:
         "equals 1 / sqrt(head_dim) at the base; (3) plan with form='forward' and call mupwd.apply_forward(fn, plan) in "
         "the place of fn. Where it is no logits, as the mixture of experts whose number grows, with weights that sum "
         "to 1, it wants no scale: plan with dataclasses.replace(mupwd.recipes.get(recipe), logits=None)."
+    )
+
+
+def _mixed_logits(found: Logits) -> str:
+    return (
+        f"activations are contracted at {found.source} over axes of several sizes, or are scaled in several ways, and "
+        f"one of the axes grows with the width (head_dim, where these are attention's logits; {found.size} at the "
+        "base): the line does not tell which product wants which factor. Scale the logits by "
+        "sqrt(base_head_dim) / head_dim in the model, which equals 1 / sqrt(head_dim) at the base, or keep head_dim "
+        "fixed"
     )
 
 

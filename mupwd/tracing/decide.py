@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -160,7 +161,9 @@ def logits(record: Record) -> tuple[Logits, ...]:
       TraceError: one is scaled by a constant that is no power of its size.
     """
     found: dict[Logits, None] = {}
+    sizes: dict[tuple[str, str], set[Size]] = {}
     for location, product in record.products.items():
+        sizes.setdefault((product.source, product.axes), set()).add(product.size)
         if not grows(product.size):
             continue
         ratio = product.ratio * scaled_by(location, record)
@@ -174,7 +177,10 @@ def logits(record: Record) -> tuple[Logits, ...]:
                 "at the base, or keep head_dim fixed"
             )
         found[Logits(product.source, product.axes, product.size[0], snapped)] = None
-    return tuple(found)
+    names = Counter(one.name for one in found)
+    return tuple(
+        replace(one, mixed=len(sizes[one.source, one.axes]) > 1 or names[one.name] > 1) for one in found
+    )
 
 
 def _role(use: Use, *, met: bool) -> tuple[Role | None, str]:

@@ -26,12 +26,15 @@ class Logits:
       axes: which axes are contracted, as the program has them.
       size: of the contracted axis at the base.
       exponent: the model scales the product by `size**exponent`: -0.5 for the usual attention.
+      mixed: the same line makes products of other sizes or scales too, as where one attention is called with two
+        head_dims, so that no factor can be put on one of them alone.
     """
 
     source: str
     axes: str
     size: int
     exponent: float
+    mixed: bool = False
 
     @property
     def name(self) -> str:

@@ -149,3 +149,57 @@ def test_logits_of_normalised_queries_and_keys_cannot_take_the_factor():
         mupwd.PlanError, match=r"logits at test_logits\.py:\d+ cannot be folded.*sqrt\(base_head_dim\)"
     ):
         plan.fold(build(64)[1])
+
+
+def two_attentions(heads, scale=usual):
+    """Build of a model that calls one attention twice, with other numbers of heads: head_dims, where None is fixed."""
+
+    def build(width, seed=0):
+        names = ("stem", *(f"{i}{name}" for i in range(len(heads)) for name in "qkv"), "out")
+        shapes = [(3, width), *[(width, width)] * (3 * len(heads)), (width, 4)]
+        keys = jax.random.split(jax.random.key(seed), len(names))
+        params = {
+            name: jax.random.normal(key, shape) / np.float32(np.sqrt(shape[0]))
+            for name, key, shape in zip(names, keys, shapes, strict=True)
+        }
+
+        def attend(h, kernels, count):
+            def cut(kernel):
+                return (h @ kernel).reshape(*h.shape[:2], count, width // count)
+
+            q, k, v = map(cut, kernels)
+            logits = jnp.einsum("bthd,bshd->bhts", q, k) * scale(width // count)
+            return jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(logits), v).reshape(h.shape)
+
+        def fn(params, x):
+            h = x @ params["stem"]
+            for i, count in enumerate(heads):
+                h = h + attend(h, [params[f"{i}{name}"] for name in "qkv"], count or width // 4)
+            return h @ params["out"]
+
+        return fn, params
+
+    return build
+
+
+@pytest.mark.parametrize("heads", [(2, 4), (2, None)])
+def test_logits_of_several_sizes_on_one_line_have_no_factor(heads):
+    """One attention that is called with two head_dims: which product wants which factor cannot be told."""
+    family = mupwd.family(two_attentions(heads), base=BASE, inputs=(X,))
+    assert all(logits.mixed for logits in family.logits)
+    with pytest.raises(
+        mupwd.PlanError, match=r"test_logits\.py:\d+ over axes of several sizes.*Scale the logits"
+    ):
+        family.plan(64, form="forward")
+    assert family.plan(64, recipe="sp").logits == ()
+
+
+def test_logits_of_one_size_may_be_called_twice():
+    """Two calls with one head_dim have one factor."""
+    family = mupwd.family(two_attentions((2, 2)), base=BASE, inputs=(X,))
+    assert [logits.mixed for logits in family.logits] == [False]
+    plan = family.plan(64, form="forward")
+    fn, params = two_attentions((2, 2))(64)
+    by_hand, _ = two_attentions((2, 2), scale=mup)(64)
+    want = by_hand(params, X) * plan.forward["out"]
+    np.testing.assert_allclose(mupwd.apply_forward(fn, plan)(params, X), want, rtol=2e-5, atol=1e-6)
