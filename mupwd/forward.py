@@ -109,7 +109,7 @@ def _logit_factors(record: Record, plan: Plan) -> dict[Location, float]:
         found = [
             (location, product)
             for location, product in record.products.items()
-            if (product.source, product.axes) == (logits.source, logits.axes)
+            if product.where == logits.where
         ]
         if not found:
             raise TraceError(

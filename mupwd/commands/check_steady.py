@@ -24,8 +24,9 @@ from mupwd.sweep.run import train_function
 from mupwd.sweep.runner import OneByOne, Runner
 from mupwd.sweep.trial import Result, Trial
 from mupwd.transfer.exponent import ExponentFit, StarPoint, exponent_from_runs, star
-from mupwd.transfer.steady import SteadyCheck, check_widths, judge_steady_state, steady_plans
+from mupwd.transfer.steady import SteadyCheck, judge_steady_state
 from mupwd.transfer.steady_state import SteadyRun, steps_needed
+from mupwd.transfer.steady_trials import check_widths, steady_plans
 
 _WARMUP = 20
 # Of the proxy: matrices of size about 1 in a steady state after some 1,500 steps, at widths from which on the first

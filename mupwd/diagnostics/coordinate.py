@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import reprlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
@@ -16,6 +16,7 @@ from mupwd.family import Family
 from mupwd.optim import adamw
 from mupwd.plan import Form, Plan
 from mupwd.recipes import Recipe
+from mupwd.scalars import check_number
 
 Optimizer = Callable[[Plan], optax.GradientTransformation]
 
@@ -51,7 +52,8 @@ def coordinate_check(
     Args:
       family: from `mupwd.family`.
       batches: a pair `(inputs, targets)` that every step trains on, or a function `batches(seed, step)` that
-        returns one. Several inputs are a tuple. One fixed batch gives the clearest exponents.
+        returns one, of the same shapes at every step. Several inputs are a tuple; those that are no arrays are passed
+        on as they are, as flags. One fixed batch gives the clearest exponents.
       loss: `loss(outputs, targets)`, a scalar.
       learning_rate: the base's; small, so that activations move a little only. Needed without `optimizer`.
       weight_decay: the base's, coupled (per unit of learning rate). In a few steps it does next to nothing: a wrong
@@ -72,7 +74,9 @@ def coordinate_check(
 
     Raises:
       ValueError: fewer than three widths, no seed or step, a level outside 0..1, no learning rate, a batch that is
-        no pair, a family without its source, or parameters of `init` that do not fit the family's model.
+        no pair or has other shapes than the first, a family without its source, or parameters of `init` that do not
+        fit the family's model.
+      TypeError: seeds or steps are no integers, or the learning rate is no number.
       TraceError: as `Family.init` and `mupwd.instrument`.
       PlanError: as `Family.plan`.
 
@@ -128,6 +132,8 @@ def _checked(family: Family, widths: Sequence[int], seeds: int, steps: int, leve
             "(64, 128, 256)"
         )
     for name, value in (("seeds", seeds), ("steps", steps)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name}={reprlib.repr(value)}: expected how many there are to be, an integer")
         if value < 1:
             raise ValueError(f"{name}={value}: expected 1 or more")
     if not 0 < level < 1:
@@ -142,11 +148,11 @@ def _optimizer(learning_rate: float | None, weight_decay: float, given: Optimize
                 "optimizer= is given together with learning_rate= or weight_decay=: it has its own; leave them out"
             )
         return given
-    if learning_rate is None or not (math.isfinite(learning_rate) and learning_rate > 0):
+    if learning_rate is None:
         raise ValueError(
-            f"learning_rate={learning_rate}: expected the base's learning rate, above 0 (or optimizer=, a function "
-            "of the plan)"
+            "learning_rate=None: expected the base's learning rate, above 0 (or optimizer=, a function of the plan)"
         )
+    check_number("learning_rate", learning_rate, zero=False)
     rate = learning_rate
     return lambda plan: adamw(rate, plan, weight_decay=weight_decay)
 

@@ -41,6 +41,14 @@ class Run(NamedTuple):
     logits: Mapping[str, Sequence[np.ndarray]]
 
 
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Flag:
+    """An input that is no array, as `family` passes it on: not stacked, and known while the program is traced."""
+
+    value: Any
+
+
 @dataclass(frozen=True)
 class Program:
     """The training program of one width, compiled once for all seeds.
@@ -137,14 +145,18 @@ def prepared(
     rest, whole_rest = _taken_apart(model.rest, is_array)
 
     def called(params: Any, rest: Any, *inputs: Any) -> Any:
-        return model.fn((whole_params(params), whole_rest(rest)), *inputs)
+        return model.fn((whole_params(params), whole_rest(rest)), *_unwrapped(inputs))
 
     return Program(width, plan, apply_forward(called, plan), params, rest, transform, loss, logits)
 
 
 def stacked(batches: Batches, seed: int, steps: int) -> Any:
-    """Returns the batches of a run: `((inputs, …), targets)`, each leaf [steps + 1, ...]."""
-    found = []
+    """Returns the batches of a run: `((inputs, …), targets)`, each leaf [steps + 1, ...].
+
+    Raises:
+      ValueError: a batch is no pair, or not like that of the first step.
+    """
+    found: list[Any] = []
     for step in range(steps + 1):
         batch = batches(seed, step) if callable(batches) else batches
         if not isinstance(batch, tuple | list) or len(batch) != 2:
@@ -154,8 +166,31 @@ def stacked(batches: Batches, seed: int, steps: int) -> Any:
                 + (f" of {len(batch)}" if isinstance(batch, tuple | list) else "")
             )
         inputs, targets = batch
-        found.append((tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), targets))
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *found)
+        inputs = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+        wrapped = jax.tree.map(lambda leaf: np.asarray(leaf) if is_array(leaf) else _Flag(leaf), inputs)
+        found.append((wrapped, jax.tree.map(np.asarray, targets)))
+        if (own := _described(found[-1])) != (first := _described(found[0])):
+            raise ValueError(
+                f"batches(seed={seed}, step={step}): expected what step 0 has, {first}; found {own}. One program "
+                "trains on all steps: give every batch the same shapes"
+            )
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+
+
+def _unwrapped(inputs: Any) -> Any:
+    """The inputs as they were given, flags and all."""
+    is_flag = lambda leaf: isinstance(leaf, _Flag)  # noqa: E731 - asked twice
+    return jax.tree.map(lambda leaf: leaf.value if is_flag(leaf) else leaf, inputs, is_leaf=is_flag)
+
+
+def _described(batch: Any) -> str:
+    """Shapes, dtypes and flags of a batch."""
+    inputs, targets = batch
+    described = jax.tree.map(
+        lambda leaf: f"{leaf.dtype}{list(leaf.shape)}" if is_array(leaf) else leaf,
+        (_unwrapped(inputs), targets),
+    )
+    return str(described).replace("'", "")
 
 
 def _with_values(template: Any, values: Any, width: int) -> Any:

@@ -68,7 +68,7 @@ def with_folds(
         places = {
             location: product.size
             for location, product in record.products.items()
-            if (product.source, product.axes) == (one.source, one.axes)
+            if product.where == one.where
         }
         folded = fold(base, results=set(places), last=last)
         # The factor at a target is read off the parameters' own growth: it has to be head_dim's.

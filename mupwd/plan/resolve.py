@@ -62,7 +62,8 @@ def make_plan(
     Raises:
       PlanError: shapes that do not fit the family, a ratio that isn't positive and finite, a tied parameter, a
         readout that is normalised or rounded, or logits over a growing head_dim in folded form, logits of several
-        sizes on one line of the program, decay patterns that do not match exactly one each, or a depth recipe for a deeper model in which no residual branch is known.
+        sizes on one line of the program, decay patterns that do not match exactly one each, or a depth recipe for a
+        deeper model in which no residual branch is known.
       ValueError: a recipe that doesn't exist.
 
     Example:

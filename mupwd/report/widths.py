@@ -10,8 +10,9 @@ from typing import Any
 
 from mupwd.report.late import late
 from mupwd.report.runs import Group, Run
-from mupwd.transfer.steady import TOLERANCE, SteadyLine, check_widths, judge_steady_state
+from mupwd.transfer.steady import TOLERANCE, SteadyLine, judge_steady_state
 from mupwd.transfer.steady_state import ELAPSED, SteadyRun
+from mupwd.transfer.steady_trials import check_widths
 
 _MARKS = {"pass": "good", "fail": "bad"}
 Key = tuple[str, float, float]

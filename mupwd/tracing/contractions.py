@@ -58,6 +58,7 @@ def dot(
     if of_activations:
         site.record.products[site.location] = Product(
             site.source,
+            site.place,
             str((contracting, batch)),
             size,
             _claimed_scales(site, lhs.tail | rhs.tail) if grows(size) else 1.0,
@@ -156,7 +157,11 @@ def reduce(site: Site, value: Value, axes: Axes, dims: tuple[Size, ...], *, line
     if bilinear:
         size = product(value.dims[i] for i in axes)
         site.record.products[site.location] = Product(
-            site.source, str(tuple(axes)), size, _claimed_scales(site, value.factors) if over_growth else 1.0
+            site.source,
+            site.place,
+            str(tuple(axes)),
+            size,
+            _claimed_scales(site, value.factors) if over_growth else 1.0,
         )
     terms = tuple(
         replace(

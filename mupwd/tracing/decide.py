@@ -155,15 +155,15 @@ def inside_branch(use: Use, record: Record) -> bool:
 
 
 def logits(record: Record) -> tuple[Logits, ...]:
-    """Returns the products of activations over an axis that grows, each source line once.
+    """Returns the products of activations over an axis that grows, each place of the program once.
 
     Raises:
       TraceError: one is scaled by a constant that is no power of its size.
     """
     found: dict[Logits, None] = {}
-    sizes: dict[tuple[str, str], set[Size]] = {}
+    sizes: dict[tuple[str, str, str], set[Size]] = {}
     for location, product in record.products.items():
-        sizes.setdefault((product.source, product.axes), set()).add(product.size)
+        sizes.setdefault(product.where, set()).add(product.size)
         if not grows(product.size):
             continue
         ratio = product.ratio * scaled_by(location, record)
@@ -176,11 +176,9 @@ def logits(record: Record) -> tuple[Logits, ...]:
                 "is no power of its size; scale by sqrt(base_head_dim) / head_dim, which equals 1 / sqrt(head_dim) "
                 "at the base, or keep head_dim fixed"
             )
-        found[Logits(product.source, product.axes, product.size[0], snapped)] = None
-    names = Counter(one.name for one in found)
-    return tuple(
-        replace(one, mixed=len(sizes[one.source, one.axes]) > 1 or names[one.name] > 1) for one in found
-    )
+        found[Logits(*product.where, product.size[0], snapped)] = None
+    times = Counter(one.where for one in found)
+    return tuple(replace(one, mixed=len(sizes[one.where]) > 1 or times[one.where] > 1) for one in found)
 
 
 def _role(use: Use, *, met: bool) -> tuple[Role | None, str]:

@@ -40,9 +40,30 @@ def written_as(eqn: Any) -> AbstractContextManager[Any]:
 
 def source_line(eqn: Any) -> str:
     """Returns "file.py:12", the innermost line outside of installed packages where there is one."""
+    frame, _ = _frames(eqn)
+    return UNKNOWN if frame is None else _line(frame)
+
+
+def source_place(eqn: Any) -> str:
+    """Returns where on its source line an equation was written, "4-12", and by which line of a package, if by one.
+
+    Several products may be written on one line, and a package's function called there may make several.
+    """
+    own, innermost = _frames(eqn)
+    if own is None:
+        return ""
+    place = f"{own.start_column}-{own.end_column}"
+    if innermost != own:
+        place += f" {_line(innermost)}:{innermost.start_column}-{innermost.end_column}"
+    return place
+
+
+def _frames(eqn: Any) -> tuple[Any, Any]:
+    """The innermost frame outside of installed packages, where there is one, and the innermost one."""
     frames = list(source_info_util.user_frames(eqn.source_info.traceback))
-    own = [frame for frame in frames if "site-packages" not in frame.file_name]
-    frame = next(iter(own or frames), None)
-    if frame is None:
-        return UNKNOWN
+    innermost = next(iter(frames), None)
+    return next((frame for frame in frames if "site-packages" not in frame.file_name), innermost), innermost
+
+
+def _line(frame: Any) -> str:
     return f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}"

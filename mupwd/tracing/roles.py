@@ -23,14 +23,16 @@ class Logits:
 
     Args:
       source: line of the program, such as `"attention.py:31"`.
+      place: columns on that line, and the line in a package that is called there, if one is.
       axes: which axes are contracted, as the program has them.
       size: of the contracted axis at the base.
       exponent: the model scales the product by `size**exponent`: -0.5 for the usual attention.
-      mixed: the same line makes products of other sizes or scales too, as where one attention is called with two
+      mixed: the same place makes products of other sizes or scales too, as where one attention is called with two
         head_dims, so that no factor can be put on one of them alone.
     """
 
     source: str
+    place: str
     axes: str
     size: int
     exponent: float
@@ -39,7 +41,12 @@ class Logits:
     @property
     def name(self) -> str:
         """What `Parameter.folds` calls it."""
-        return f"logits at {self.source}, {self.axes}"
+        return f"logits at {self.source}, {self.place}, {self.axes}"
+
+    @property
+    def where(self) -> tuple[str, str, str]:
+        """What its product is known by in a program of any width."""
+        return self.source, self.place, self.axes
 
 
 @dataclass(frozen=True)

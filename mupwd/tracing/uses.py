@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mupwd.tracing.jaxprs import source_place
 from mupwd.tracing.values import Label, Location, Mark, Record, Size, Term, Use, Value, grows, label_axis
 
 
@@ -20,6 +21,9 @@ class Site:
     names: tuple[str, ...]  # of the parameters
     delta_params: Mapping[str, Any]  # of the same equation at the second width
     operands: tuple[int, ...] = ()  # that are functions of parameters, where there may be several
+    written: Any = (
+        None  # the equation that has the source line, where there is one: this one, or the call around it
+    )
 
     def add(self, slot: int, term: Term, marks: Sequence[Mark], kind: Any, **facts: Any) -> Any:
         key = (self.location, slot, term.param, kind)
@@ -39,6 +43,11 @@ class Site:
             **facts,
         )
         return key
+
+    @property
+    def place(self) -> str:
+        """Where on the source line it is written."""
+        return "" if self.written is None else source_place(self.written)
 
     def readouts(self, keys: Iterable[Any]) -> frozenset[Any]:
         return frozenset(key for key in keys if self.record.uses[key].joint_readout)

@@ -150,9 +150,15 @@ class Product(NamedTuple):
     """Two activations contracted with each other, as attention's logits are over head_dim."""
 
     source: str
+    place: str  # on that line
     axes: str
     size: Size
     ratio: float = 1.0  # how much more the program scales it at the second width
+
+    @property
+    def where(self) -> tuple[str, str, str]:
+        """What it is known by in a program of another width."""
+        return self.source, self.place, self.axes
 
 
 @dataclass

@@ -29,7 +29,7 @@ class Walk:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
-        self._callers: list[str] = []  # lines of the calls that the walk is inside of
+        self._callers: list[Any] = []  # the calls that the walk is inside of, where they have lines
 
     def run(
         self, base: Any, delta: Any, values: Sequence[Value], location: Location, record: Record
@@ -67,10 +67,9 @@ class Walk:
             record.branches[*location, index] = Branch(operand, frozenset((*location, i) for i in inside))
         return [read(x, y) for x, y in zip(base.outvars, delta.outvars, strict=True)]
 
-    def _line(self, eqn: Any) -> str:
-        """The equation's source line, or that of the call around it: a cached function has no lines of its own."""
-        line = source_line(eqn)
-        return self._callers[-1] if line == UNKNOWN and self._callers else line
+    def _written(self, eqn: Any) -> Any:
+        """The equation, or the call around it where that has a source line alone, as around a cached function."""
+        return self._callers[-1] if self._callers and source_line(eqn) == UNKNOWN else eqn
 
     def _equation(
         self, eqn: Any, delta: Any, values: list[Value], location: Location, record: Record, alone: bool
@@ -79,11 +78,13 @@ class Walk:
         dims = [_dims(b.aval, d.aval) for b, d in zip(eqn.outvars, delta.outvars, strict=True)]
         touched = any(v.data or v.terms for v in values)
         if name in CALLS and (body := body_of(eqn)) is not None:
-            self._callers.append(self._line(eqn))
+            self._callers.append(self._written(eqn))
             results = self.run(body, body_of(delta), values, location, record)
             self._callers.pop()
             return results
-        site = Site(name, self._line(eqn) if touched else "", location, record, self.names, delta.params)
+        written = self._written(eqn)
+        line = source_line(written) if touched else ""
+        site = Site(name, line, location, record, self.names, delta.params, written=written)
         match name:
             case "scan":
                 return loops.scan(self.run, eqn, delta, values, dims, site)
@@ -95,7 +96,7 @@ class Walk:
                 return [replace(v, dims=d) for v, d in zip(values, dims, strict=True)]
         if name in MUTABLE:
             raise TraceError(
-                f"the program keeps values in a mutable array ({name} at {self._line(eqn)}), where they cannot be "
+                f"the program keeps values in a mutable array ({name} at {source_line(written)}), where they cannot be "
                 "followed; carry them as values of a scan instead"
             )
         if name in COLLECTIVES and (axes := [a for a in eqn.params["axes"] if isinstance(a, int)]):

@@ -13,15 +13,9 @@ from mupwd.diagnostics.powers import Exponent, PowerFit, fit_powers
 from mupwd.family import Family
 from mupwd.plan import Plan
 from mupwd.recipes import Recipe, fitted
-from mupwd.transfer.steady import (
-    Train,
-    check_widths,
-    compared,
-    decay_power,
-    enough_steps,
-    steady_plans,
-)
+from mupwd.transfer.steady import compared, decay_power, enough_steps
 from mupwd.transfer.steady_state import SteadyPoint, SteadyRun, sigma_points
+from mupwd.transfer.steady_trials import Train, check_widths, common_hyperparameters, steady_plans, trained
 
 Judgement = Literal["holds", "fails", "undecided"]
 
@@ -247,15 +241,14 @@ def fit_exponent(
       ('pass', {'hidden': 0.75}, ('sqrt',))
     """
     check_widths(widths, seeds)
+    common = common_hyperparameters(hyperparameters, family, recipe)
     plans = steady_plans(family, widths, recipe)
-    common = {**hyperparameters, "recipe": recipe, "base": family.base}
     runs = []
     for width, learning_rate, weight_decay in star(
         widths, common["learning_rate"], common["weight_decay"], factor
     ):
-        for seed in seeds:
-            given = {**common, "learning_rate": learning_rate, "weight_decay": weight_decay}
-            runs.append(SteadyRun(width, learning_rate, weight_decay, seed, train(width, given, seed, None)))
+        given = {**common, "learning_rate": learning_rate, "weight_decay": weight_decay}
+        runs += [trained(train, width, given, seed, plans) for seed in seeds]
     return exponent_from_runs(runs, plans, level)
 
 

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from mupwd.diagnostics.powers import PowerFit, fit_powers
 from mupwd.family import Family
 from mupwd.plan import Plan
 from mupwd.recipes import Recipe
-from mupwd.recipes import get as get_recipe
-from mupwd.transfer.steady_state import (
-    TIMESCALES,
-    SteadyPoint,
-    SteadyRun,
-    gain_points,
-    judged_parameters,
-    sigma_points,
-)
+from mupwd.transfer.steady_state import TIMESCALES, SteadyPoint, SteadyRun, gain_points, sigma_points
+from mupwd.transfer.steady_trials import Train, check_widths, common_hyperparameters, steady_plans, trained
 
 Verdict = Literal["pass", "fail", "undecided", "too short"]
-Train = Callable[[int, Mapping[str, Any], int, Path | None], Mapping[str, Any]]
 
 TOLERANCE = 0.125
 """Of singular values, half of the least mistake: `sigma ∝ wd**-1/2`, so decay rules a half power apart differ by
@@ -146,7 +137,9 @@ def steady_state_check(
       A line and a verdict per kind of layer; printed, it is a table.
 
     Raises:
-      ValueError: fewer than three widths, no seed, nothing that decays, or a metric is missing.
+      ValueError: fewer than three widths, no seed, no learning rate or decay above 0, or nothing that decays: before
+        anything is trained. A metric is missing: after the first trial.
+      TypeError: seeds are given by their number.
 
     Example:
       >>> import jax, jax.numpy as jnp, mupwd
@@ -163,43 +156,11 @@ def steady_state_check(
       >>> found.verdict, [(line.name, line.verdict, round(line.slope, 3)) for line in found.lines]
       ('pass', [('hidden', 'pass', 0.0)])
     """
-    rules = get_recipe(recipe)
     check_widths(widths, seeds)
-    plans = steady_plans(family, widths, rules)
-    for plan in plans.values():
-        judged_parameters(plan)
-    given = {**hyperparameters, "recipe": recipe, "base": family.base}
-    runs = [
-        SteadyRun(width, given["learning_rate"], given["weight_decay"], seed, train(width, given, seed, None))
-        for width in widths
-        for seed in seeds
-    ]
+    given = common_hyperparameters(hyperparameters, family, recipe)
+    plans = steady_plans(family, widths, recipe)
+    runs = [trained(train, width, given, seed, plans) for width in widths for seed in seeds]
     return judge_steady_state(runs, plans, tolerance, level)
-
-
-def steady_plans(family: Family, widths: Iterable[int], recipe: str | Recipe) -> dict[int, Plan]:
-    """Returns the plan of each width; the form of the output rule, which no matrix depends on, is "forward".
-
-    Args:
-      family: of the model.
-      widths: of the trials.
-      recipe: the rule.
-    """
-    return {width: family.plan(width, recipe=recipe, form="forward") for width in widths}
-
-
-def check_widths(widths: Sequence[int], seeds: Sequence[int]) -> None:
-    """Refuses what no slope with an interval can be fitted to.
-
-    Raises:
-      ValueError: fewer than three different widths, or no seed.
-    """
-    if len(set(widths)) < 3:
-        raise ValueError(
-            f"widths: a slope that is to be trusted needs three or more, got {sorted(set(widths))}"
-        )
-    if not seeds:
-        raise ValueError("seeds: expected at least one, such as (0,); found none")
 
 
 def judge_steady_state(
@@ -214,13 +175,17 @@ def judge_steady_state(
       level: of the intervals.
 
     Raises:
-      ValueError: a metric is missing, or the trials differ in learning rate or decay.
+      ValueError: a metric is missing, the trials differ in learning rate or decay, or have no decay.
     """
     runs = list(runs)
     pairs = {(run.learning_rate, run.weight_decay) for run in runs}
     if len(pairs) != 1:
         raise ValueError(
             f"steady state: expected trials at one learning rate and decay, found {sorted(pairs)}; judge each alone"
+        )
+    if any(rate * decay == 0 for rate, decay in pairs):
+        raise ValueError(
+            "steady state: at weight decay 0, or learning rate 0, nothing is forgotten and there is no steady state"
         )
     finished = [run for run in runs if not run.diverged]
     diverged = tuple(str(run) for run in runs if run.diverged)

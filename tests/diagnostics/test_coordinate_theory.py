@@ -1,5 +1,6 @@
 """What is predicted for which parameter, and what a coordinate check refuses."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_deviations_in_steps_of_one_half():
         ({"seeds": 0}, "seeds=0: expected 1 or more"),
         ({"steps": 0}, "steps=0: expected 1 or more"),
         ({"learning_rate": None}, "expected the base's learning rate, above 0"),
-        ({"learning_rate": -1.0}, "expected the base's learning rate, above 0"),
+        ({"learning_rate": -1.0}, "learning_rate must be a finite number above 0; got -1.0"),
         ({"optimizer": lambda plan: mupwd.adamw(1e-3, plan)}, "it has its own; leave them out"),
         ({"level": 1.5}, "level=1.5: expected a number between 0 and 1"),
     ],
@@ -97,6 +98,47 @@ def test_settings_that_are_refused(settings, message):
     given = {"learning_rate": 1e-3, "widths": WIDTHS, "seeds": 1, "steps": 1} | settings
     with pytest.raises(ValueError, match=message):
         mupwd.coordinate_check(two_layers(), (X, Y), loss, **given)
+
+
+@pytest.mark.parametrize("settings", [{"seeds": (0, 1)}, {"steps": 2.0}, {"learning_rate": "1e-3"}])
+def test_settings_of_another_kind_are_refused(settings):
+    """The steady state's checks take the seeds themselves, this one their number."""
+    given = {"learning_rate": 1e-3, "widths": WIDTHS, "seeds": 1, "steps": 1} | settings
+    with pytest.raises(TypeError, match=next(iter(settings))):
+        mupwd.coordinate_check(two_layers(), (X, Y), loss, **given)
+
+
+def test_batches_of_other_shapes_name_their_step():
+    """All steps are one program."""
+
+    def batches(seed, step):
+        return (X[: len(X) - step], Y)
+
+    with pytest.raises(ValueError, match=r"batches\(seed=0, step=1\): expected what step 0 has, .*float32\["):
+        mupwd.coordinate_check(two_layers(), batches, loss, learning_rate=1e-3, widths=WIDTHS, seeds=1)
+
+
+def test_flags_among_the_inputs_stay_python():
+    """As in `family`, an input that is no array decides which program is traced."""
+
+    def build(width, seed):
+        def fn(params, x, train, activation):
+            assert train in (True, False)
+            h = x @ params["in"]
+            h = jax.nn.relu(h) if activation["name"] == "relu" else h
+            return h @ params["out"] * (2.0 if train else 1.0)
+
+        keys = jax.random.split(jax.random.key(seed))
+        draw = lambda key, *shape: jax.random.normal(key, shape) * np.float32(shape[0] ** -0.5)  # noqa: E731
+        return fn, {"in": draw(keys[0], X.shape[1], width), "out": draw(keys[1], width, Y.shape[1])}
+
+    flags = (True, {"name": "relu"})
+    family = mupwd.family(build, base=WIDTHS[0], inputs=(X, *flags))
+    settings = {"learning_rate": 1e-3, "widths": WIDTHS, "seeds": 2, "steps": 1}
+    check = mupwd.coordinate_check(family, ((X, *flags), Y), loss, **settings)
+    assert check["out"]
+    with pytest.raises(ValueError, match=r"step=1\): expected .*False.*; found .*True"):
+        mupwd.coordinate_check(family, lambda _, step: ((X, step > 0, flags[1]), Y), loss, **settings)
 
 
 def test_a_batch_that_is_no_pair():

@@ -90,7 +90,7 @@ def test_what_has_no_part_in_training_is_no_difference():
 
 def test_logits_count_by_what_they_are_and_not_by_their_line():
     one, same, another = (
-        replace(PLAN, logits=(Logits(source, "hd,hd", 16, exponent),))
+        replace(PLAN, logits=(Logits(source, "4-9", "hd,hd", 16, exponent),))
         for source, exponent in (("a.py:1", -0.5), ("b.py:2", -0.5), ("a.py:1", -1.0))
     )
     assert differences(one, same) == ()

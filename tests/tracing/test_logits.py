@@ -194,6 +194,36 @@ def test_logits_of_several_sizes_on_one_line_have_no_factor(heads):
     assert family.plan(64, recipe="sp").logits == ()
 
 
+def test_other_products_on_the_line_of_the_logits_have_no_factor():
+    """Attention in one expression: its weights times its values contract the same axes, over tokens."""
+
+    def build(width, seed=0, scale=usual):
+        names = ("stem", "q", "k", "v", "out")
+        shapes = [(3, width), (width, width), (width, width), (width, width), (width, 4)]
+        keys = jax.random.split(jax.random.key(seed), len(names))
+        params = {
+            name: jax.random.normal(key, shape) / np.float32(np.sqrt(shape[0]))
+            for name, key, shape in zip(names, keys, shapes, strict=True)
+        }
+
+        def fn(params, x):
+            h = x @ params["stem"]
+            q, k, v = (h @ params[name] for name in "qkv")
+            return (jax.nn.softmax(q @ k.T * scale(width)) @ v) @ params["out"]
+
+        return fn, params
+
+    x = X[0]
+    family = mupwd.family(build, base=BASE, inputs=(x,))
+    assert [(one.size, one.mixed) for one in family.logits] == [(BASE, False)]
+    plan = family.plan(64, form="forward")
+    fn, params = build(64)
+    by_hand, _ = build(64, scale=lambda head_dim: BASE**0.5 / head_dim)
+    want = by_hand(params, x) * plan.forward["out"]
+    np.testing.assert_allclose(mupwd.apply_forward(fn, plan)(params, x), want, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(fn(plan.fold(params), x), want, rtol=2e-5, atol=1e-6)
+
+
 def test_logits_of_one_size_may_be_called_twice():
     """Two calls with one head_dim have one factor."""
     family = mupwd.family(two_attentions((2, 2)), base=BASE, inputs=(X,))

@@ -8,8 +8,9 @@ from helpers.steady import HYPERPARAMETERS, family, trials
 
 from mupwd.recipes import get
 from mupwd.recipes.exponents import Powers
-from mupwd.transfer import steady_state_check
-from mupwd.transfer.steady_state import TIMESCALES, steps_needed
+from mupwd.transfer import fit_exponent, steady_state_check
+from mupwd.transfer.steady import judge_steady_state
+from mupwd.transfer.steady_state import TIMESCALES, SteadyRun, steps_needed
 
 WIDTHS = (32, 64, 128)
 
@@ -177,3 +178,63 @@ def test_what_cannot_be_checked_is_refused(residual):
         check(residual, trials(residual), without)
     with pytest.raises(ValueError, match="nothing decays"):
         steps_needed([residual.plan(64)], 0.1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "error", "words"),
+    [
+        ({"weight_decay": 0.0}, ValueError, "weight_decay must be a finite number above 0; got 0.0"),
+        ({"learning_rate": math.nan}, ValueError, "learning_rate must be a finite number above 0; got nan"),
+        ({"weight_decay": "0.1"}, ValueError, "weight_decay must be a number"),
+        ({"weight_decay": None}, ValueError, "expected 'weight_decay', at the base; found 'learning_rate'"),
+    ],
+)
+@pytest.mark.parametrize("check", [steady_state_check, fit_exponent])
+def test_nothing_is_trained_for_hyperparameters_that_cannot_be_judged(
+    residual, check, hyperparameters, error, words
+):
+    """A decay of 0 has no steady state; that is said before the first trial."""
+    given = {"learning_rate": 2**-6, "weight_decay": 1.0} | hyperparameters
+    given = {name: value for name, value in given.items() if value is not None}
+
+    def train(*_):
+        raise AssertionError("trained")
+
+    with pytest.raises(error, match=words):
+        check(train, residual, given, widths=WIDTHS)
+
+
+@pytest.mark.parametrize("check", [steady_state_check, fit_exponent])
+def test_a_recipe_without_decay_and_seeds_by_number_are_refused_before_training(residual, check):
+    """Neither is found out after hours."""
+    recipe = get("mupwd")
+    without = replace(recipe, name="without", matrix=replace(recipe.matrix, wd=None))
+
+    def train(*_):
+        raise AssertionError("trained")
+
+    with pytest.raises(ValueError, match="recipe 'without' decays no matrix"):
+        check(train, residual, HYPERPARAMETERS, recipe=without, widths=WIDTHS)
+    with pytest.raises(TypeError, match=r"such as \(0, 1, 2\); found the number 3"):
+        check(train, residual, HYPERPARAMETERS, widths=WIDTHS, seeds=3)
+
+
+@pytest.mark.parametrize("check", [steady_state_check, fit_exponent])
+def test_a_trial_without_its_metrics_is_the_last(residual, check):
+    """A train function that forgets a metric is told after one trial."""
+    trained = []
+
+    def train(width, hyperparameters, seed, directory):
+        trained.append(width)
+        return {"loss": 1.0}
+
+    with pytest.raises(ValueError, match=r"returned no 'spectral/"):
+        check(train, residual, HYPERPARAMETERS, widths=WIDTHS)
+    assert len(trained) == 1
+
+
+def test_finished_trials_without_decay_are_refused(residual):
+    """As a report meets them, where runs of any kind lie."""
+    runs = [SteadyRun(width, 0.1, 0.0, 0, {}) for width in WIDTHS]
+    with pytest.raises(ValueError, match=r"at weight decay 0.*no steady state"):
+        judge_steady_state(runs, {width: residual.plan(width, form="forward") for width in WIDTHS})
