@@ -104,6 +104,12 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     own.add_argument("--inputs", metavar="SPEC", action="append", help="what the model is called with")
     own.add_argument("--loss", metavar="NAME", help="package.module:loss, for coordinates")
     own.add_argument("--batch", metavar="NAME", help="package.module:batch, for coordinates")
+    own.add_argument(
+        "--form",
+        choices=("folded", "forward"),
+        help="of the rule for readouts, for coordinates; forward where one is tied, normalised or head_dim grows "
+        "(default: folded)",
+    )
     own.add_argument("--train", metavar="NAME", help="package.module:train, for --steady and --fit")
     proxy = parser.add_argument_group("the proxy")
     proxy.add_argument(
@@ -169,7 +175,7 @@ def _refuse_what_does_not_fit(args: argparse.Namespace) -> None:
             raise ValueError(
                 f"--{flag} is of the proxy; {args.model} has data and layers of its own; leave it out"
             )
-    for flag in ("inputs", "loss", "batch", "train"):
+    for flag in ("inputs", "loss", "batch", "form", "train"):
         if not args.model and getattr(args, flag) is not None:
             raise ValueError(f"--{flag} is for a model of your own: give it as package.module:build")
     for flag, wanted in (("loss", not long), ("batch", not long), ("train", long)):
@@ -179,6 +185,8 @@ def _refuse_what_does_not_fit(args: argparse.Namespace) -> None:
             raise ValueError(f"--{flag} is needed for {kind} of {args.model}: package.module:{flag}")
         if given and not wanted:
             raise ValueError(f"--{flag} is not for {kind}; leave it out")
+    if args.form is not None and long:
+        raise ValueError("--form is for the coordinate check; leave it out: no matrix depends on it")
     if args.processes is not None and not long:
         raise ValueError(
             "--processes is for --steady and --fit; the coordinate check runs in this process; leave it out"

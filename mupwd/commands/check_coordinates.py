@@ -27,6 +27,7 @@ def run_coordinates(args: argparse.Namespace) -> str:
         "learning_rate": _LEARNING_RATE if args.learning_rate is None else args.learning_rate,
         "weight_decay": args.weight_decay or 0.0,
         "recipe": args.recipe,
+        "form": args.form or "folded",
         "widths": widths,
         "seeds": args.seeds or 4,
         "steps": args.steps or 4,

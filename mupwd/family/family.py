@@ -19,6 +19,7 @@ from mupwd.family.models import is_parameter, parameters_of
 from mupwd.family.source import Source
 from mupwd.paths import map_named, named_leaves
 from mupwd.plan import Form, Plan, PlanError, make_plan
+from mupwd.plan.fit import check_is_plan
 from mupwd.recipes import Recipe
 from mupwd.tracing.errors import TraceError
 from mupwd.tracing.roles import Logits, Parameter
@@ -147,6 +148,7 @@ class Family:
           TraceError: how the model's own initialisation depends on width is ambiguous, `build` takes no
             seed but one is given, or the family was loaded.
           PlanError: the plan is for other shapes.
+          TypeError: `plan` is no plan.
 
         Example:
           >>> import jax, mupwd
@@ -166,7 +168,7 @@ class Family:
             if isinstance(value, bool) or not isinstance(value, Integral):
                 raise TraceError(f"init({name}={reprlib.repr(value)}): expected an integer")
         width, seed = int(width), int(seed)
-        plan = plan or self.plan(width)
+        plan = self.plan(width) if plan is None else plan
         if seed and not source.seeded(width):
             raise TraceError(f"seed={seed}, but build takes no seed; define build(width, seed)")
         factors = self.init_factors(plan)
@@ -189,6 +191,7 @@ class Family:
 
         Raises:
           TraceError: as `init`.
+          TypeError: `plan` is no plan.
 
         Example:
           >>> import jax, mupwd
@@ -200,6 +203,7 @@ class Family:
           >>> family.init_factors(family.plan(256))  # the rule: an embedding's does not depend on width
           {'embed': 2.0, 'out': 0.5}
         """
+        check_is_plan(plan)
         if all(p.init is None or (p.m_in == 1 and p.m_out == 1 and p.init == 1) for p in plan.values()):
             return {}
         return missing_factors(plan, self._own_exponents)

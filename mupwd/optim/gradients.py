@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,6 +10,7 @@ import jax
 import optax
 
 from mupwd.optim.checks import check_tree, find, map_updates
+from mupwd.plan.fit import check_is_plan
 
 if TYPE_CHECKING:
     from mupwd.plan import ParameterPlan, Plan
@@ -43,6 +45,8 @@ def scale_by_plan_gradient(
       A transform without state; the identity, bit for bit, at the base.
 
     Raises:
+      TypeError: `plan` is no plan.
+      ValueError: another unit.
       PlanError: (from `init`) the parameters do not fit the plan.
 
     Example:
@@ -58,7 +62,9 @@ def scale_by_plan_gradient(
     Source: Yang et al., "Tensor Programs V", arXiv 2203.03466, Table 8, whose SGD column follows from the Adam column
     and the size of the gradients; docs/rules.md derives it.
     """
-
+    check_is_plan(plan)
+    if unit not in ("gradient_size", "eps"):
+        raise ValueError(f"unit must be 'gradient_size' or 'eps'; got {reprlib.repr(unit)}")
     return divide_by(plan, lambda one: getattr(one, unit))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from mupwd.report.headline import overall, usable
@@ -26,9 +27,10 @@ def next_steps(
     found += failing(steady)
     if mark == "good" or (mark == "open" and usable(score)):
         lr, wd = score.tuned
+        recipe = shlex.quote(score.recipe)
         found.append(
             f"what the pair that was tuned at width {tuned_at} becomes for each parameter at width {score.target}: "
-            f"mupwd plan --base {base} --width {score.target} --recipe {score.recipe} --learning_rate {lr:g} "
+            f"mupwd plan --base {base} --width {score.target} --recipe {recipe} --learning_rate {lr:g} "
             f"--weight_decay {wd:g} package.module:build"
         )
     elif mark == "bad":

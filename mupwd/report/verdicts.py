@@ -115,14 +115,8 @@ def compared(
       labels: that the recipes have on the page.
       setting: of the group's runs; None: they are of a model of one's own.
     """
-    found: list[dict[str, str]] = []
-    unit = UNIT if setting is not None else ""
-    some = [(labels[recipe], score) for recipe, score in scores.items()]
-    for first, other in zip(some[:1] * len(some), some[1:], strict=False):
-        # Single runs need not form a study in which this means something.
-        if other[1].target == first[1].target and first[1].transferred.keys() & other[1].transferred.keys():
-            found += [_said(one) for one in comparison(dict([first, other]), unit)]
-    return found
+    labelled = {labels[recipe]: score for recipe, score in scores.items()}
+    return [_said(one) for one in comparison(labelled, UNIT if setting is not None else "")]
 
 
 def _about(recipe: str) -> str:

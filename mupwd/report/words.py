@@ -59,7 +59,7 @@ def estimate_words(estimate: Estimate, signed: bool = False) -> str:
     """Returns a loss difference with its interval."""
     number = f"{estimate.value:+.3f}" if signed else f"{estimate.value:.3f}"
     if estimate.interval is None:
-        return f"{number} (one seed: noise unknown)"
+        return f"{number} (noise unknown)"
     return f"{number} [{estimate.interval[0]:+.3f}, {estimate.interval[1]:+.3f}]"
 
 
@@ -188,10 +188,24 @@ def comparison(scores: Mapping[str, RecipeScore], unit: str = UNIT) -> list[Sent
     Args:
       scores: by the names that the sentences use.
       unit: of losses.
+
+    Returns:
+      A sentence for each of the others whose target, and a seed of the transferred pair there, are those of the first.
     """
+    found: list[Sentence] = []
+    if not scores:
+        return found
     (name, first), *others = scores.items()
-    found = []
     for other_name, other in others:
+        if other.target != first.target or not first.transferred.keys() & other.transferred.keys():
+            continue
+        lost = {n: not _finite(score) for n, score in ((name, first), (other_name, other))}
+        if any(lost.values()):
+            which = " and ".join(f"{n}'s" for n, diverged in lost.items() if diverged)
+            text = f"tuned at width {min(first.widths)} and applied at width {first.target}, {which} pair diverges"
+            mark: Mark = "open" if all(lost.values()) else "bad" if lost[name] else "good"
+            found.append(Sentence(mark, text))
+            continue
         gain = recipe_gain(first, other)
         text = (
             f"tuned at width {min(first.widths)} and applied at width {first.target}, {name}'s loss minus "
@@ -202,6 +216,11 @@ def comparison(scores: Mapping[str, RecipeScore], unit: str = UNIT) -> list[Sent
         else:
             found.append(Sentence("good" if gain.value < 0 else "bad", text))
     return found
+
+
+def _finite(score: RecipeScore) -> bool:
+    """Whether no run of the tuned pair at the target diverged."""
+    return all(map(math.isfinite, score.transferred.values()))
 
 
 def _neighbours(score: RecipeScore) -> bool:

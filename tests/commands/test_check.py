@@ -31,6 +31,17 @@ def batch(seed, step):
     x = jax.random.normal(jax.random.key(0), (64, 4))
     return x, jnp.concatenate([x, -x, x**2, abs(x)], axis=1)
 
+def tied(width, seed):
+    def model(params, tokens):
+        h = params["embed"][tokens]
+        return jax.nn.relu(h @ params["hidden"]) @ params["embed"].T
+    keys = jax.random.split(jax.random.key(seed))
+    hidden = jax.random.normal(keys[1], (width, width)) * width**-0.5
+    return model, {"embed": jax.random.normal(keys[0], (16, width)), "hidden": hidden}
+
+def tokens(seed, step):
+    return jnp.arange(16), jax.nn.one_hot(jnp.arange(16), 16)
+
 def train(width, hyperparameters, seed, directory):
     # A steady state with e = 1, whatever the recipe.
     time.sleep(float(os.environ.get("PAUSE", "0")))
@@ -151,9 +162,34 @@ def test_coordinates_of_a_model_of_ones_own(here):
     assert (here / "wrong/coordinates.png").exists()
 
 
+def test_coordinates_of_a_tied_model_have_another_form(here):
+    """The folded form is refused with the way out, and the way out is a flag."""
+    own = [
+        "stranger:tied",
+        "--base",
+        "32",
+        "--inputs",
+        "int32[16]",
+        "--learning_rate",
+        "0.001",
+        "--steps",
+        "1",
+    ]
+    own += ["--loss", "stranger:loss", "--batch", "stranger:tokens", "--widths", "32,64,128", "--out", "tied"]
+    code, _, err = check(here, *own)
+    assert code == 2
+    assert "plan with form='forward'" in err
+    code, out, err = check(here, *own, "--form", "forward")
+    assert code in (0, 1), err
+    assert "forward form" in out
+    assert json.loads((here / "tied/coordinates.json").read_text())["setting"]["form"] == "forward"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--form", "forward"], "--form is for a model of your own"),
+        ([*LONG, "--steady", "--form", "forward"], "--form is for the coordinate check; leave it out"),
         (["--widths", "32,64"], "--widths: a slope needs three different widths"),
         (["--widths", "32,many"], "--widths: expected whole numbers"),
         (["--train", "a:b"], "--train is for a model of your own"),

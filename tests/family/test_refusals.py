@@ -345,3 +345,12 @@ def test_a_linen_model_that_needs_arguments_takes_call():
         TypeError, match=r"argument: 'train'\nThis was raised while mupwd initialised the model"
     ):
         mupwd.family(Flagged, base=32, inputs=(X,))
+
+
+@pytest.mark.parametrize("plan", ["mupwd", {"readout": 0.25}, 64], ids=repr)
+def test_initial_values_for_what_is_no_plan(family, plan):
+    """As every optimizer says it."""
+    with pytest.raises(TypeError, match=r"plan must be a mupwd\.Plan"):
+        family.init(64, plan=plan)
+    with pytest.raises(TypeError, match=r"plan must be a mupwd\.Plan"):
+        family.init_factors(plan)

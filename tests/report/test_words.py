@@ -3,6 +3,8 @@
 import io
 import math
 import re
+import shlex
+from dataclasses import replace
 
 import pytest
 from helpers.scores import make_scores, make_setting
@@ -12,6 +14,7 @@ from rich.console import Console
 from mupwd.proxy.manifest import open_manifest
 from mupwd.report.collect import Group
 from mupwd.report.measures import print_measures
+from mupwd.report.next_steps import next_steps
 from mupwd.report.payload import payload
 from mupwd.report.setting import study_setting
 from mupwd.report.terminal import PatientConsole, print_scorecard
@@ -106,6 +109,49 @@ def test_noise_is_said_to_be_noise(scores):
     assert same.text.endswith("within noise")
 
 
+@pytest.mark.parametrize(
+    ("lost", "mark", "words"),
+    [
+        (("moves",), "good", "moves's pair diverges"),
+        (("stays",), "bad", "stays's pair diverges"),
+        (("moves", "stays"), "open", "stays's and moves's pair diverges"),
+    ],
+)
+def test_a_rival_that_diverges_is_no_noise(scores, lost, mark, words):
+    """Of one recipe that diverges at the target the other is better, with one seed or many."""
+    found = {name: scores[name] for name in ("stays", "moves")}
+    for name in lost:
+        seeds = dict(found[name].transferred)
+        seeds[0] = math.inf
+        found[name] = replace(found[name], transferred=seeds)
+    (said,) = comparison(found)
+    assert (said.mark, said.text) == (mark, f"tuned at width 32 and applied at width 128, {words}")
+
+
+def test_recipes_of_other_targets_are_not_compared(scores):
+    """All trials of one recipe at the widest width may have failed; a sweep ends with what there is."""
+    other = scorecard(
+        observation("moves", width, 2.0**rate, 2.0**decay, 0)
+        for width in (32, 64)
+        for rate in range(-9, -2)
+        for decay in (-4, -2, 0)
+    )["moves"]
+    assert comparison({"stays": scores["stays"], "moves": other}) == []
+    assert comparison({}) == []
+    out = io.StringIO()
+    print_scorecard(
+        PatientConsole(file=out), {"stays": scores["stays"], "moves": other}, make_setting(scores)
+    )
+    assert "Losses are" in out.getvalue()
+
+
+def test_the_command_for_the_next_step_can_be_pasted(scores):
+    """A recipe with an exponent has brackets, which a shell reads."""
+    score = replace(scores["stays"], recipe="fitted(0.8)")
+    (command,) = [one.partition(": ")[2] for one in next_steps(score, 32, [], [], []) if "mupwd plan" in one]
+    assert shlex.split(command)[7] == "fitted(0.8)"
+
+
 def test_a_tuned_pair_that_diverges_at_the_target_is_said_to():
     table = [
         observation("moves", width, 2.0**rate, 2.0**decay, seed)
@@ -174,7 +220,7 @@ def test_what_no_rule_covers_is_said(tmp_path):
 
 def test_numbers():
     assert estimate_words(Estimate(0.01234, (-0.001, 0.03))) == "0.012 [-0.001, +0.030]"
-    assert estimate_words(Estimate(-0.5, None), signed=True) == "-0.500 (one seed: noise unknown)"
+    assert estimate_words(Estimate(-0.5, None), signed=True) == "-0.500 (noise unknown)"
     assert optimum_words(None) == "not measured"
     assert optimum_words(Optimum(-5.125, (-5.5, -5.0), None, -5.0)) == "2^-5.12 [-5.50, -5.00]"
     assert optimum_words(Optimum(-5.0, (-6.0, -4.0), "flat", -5.0)) == "2^-5 [-6.00, -4.00] (flat)"
