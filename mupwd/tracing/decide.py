@@ -142,10 +142,13 @@ def _check_rows(path: str, found: list[tuple[object, Use]], ndim: int) -> None:
 
 
 def scaled_by(owner: object, record: Record) -> float:
-    """How much more the program scales a use's or a product's result at the second width."""
-    return math.prod(
-        ratio for entry, ratio in record.scales.items() if entry[1] == owner and entry not in record.claimed
-    )
+    """How much more the program scales a use's or a product's result at the second width; NaN: on one path only."""
+    own = {
+        entry: ratio
+        for entry, ratio in record.scales.items()
+        if entry[1] == owner and entry not in record.claimed
+    }
+    return math.nan if own.keys() & record.partial else math.prod(own.values())
 
 
 def inside_branch(use: Use, record: Record) -> bool:

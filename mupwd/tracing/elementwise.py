@@ -89,7 +89,9 @@ def _scaled(site: Site, value: Value, ratio: float, alone: bool) -> Value:
         return value
     if value.tail:
         for key in value.tail:
-            site.record.scales[site.location, key] = ratio if alone else float("nan")
+            site.record.scales[site.location, key] = ratio
+            if not alone:
+                site.record.partial.add((site.location, key))
         return value
     if not value.reduced:
         site.record.constants[site.location] = f"a factor that changes by ×{ratio:g} at {site.source}"

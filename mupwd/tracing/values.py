@@ -176,8 +176,9 @@ class Record:
     functions: set[tuple[Location, int]] = field(default_factory=set)
     # (scan, parameter): each step has an entry of its own of the parameter
     layers: set[tuple[Location, int]] = field(default_factory=set)
-    # (equation, use) -> how much more it scales the use's result at the second width; NaN: on one path only
+    # (equation, use) -> how much more it scales the use's result at the second width
     scales: dict[tuple[Location, Any], float] = field(default_factory=dict)
+    partial: set[tuple[Location, Any]] = field(default_factory=set)  # scales of one path of several
     claimed: set[tuple[Location, Any]] = field(
         default_factory=set
     )  # scales that are a product's, not a use's
@@ -196,6 +197,7 @@ class Record:
         for key, parts in other.slices.items():
             self.slices.setdefault(key, set()).update(parts)
         self.scales |= other.scales
+        self.partial |= other.partial
         self.claimed |= other.claimed
         self.constants |= other.constants
 

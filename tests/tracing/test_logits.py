@@ -233,3 +233,31 @@ def test_logits_of_one_size_may_be_called_twice():
     by_hand, _ = two_attentions((2, 2), scale=mup)(64)
     want = by_hand(params, X) * plan.forward["out"]
     np.testing.assert_allclose(mupwd.apply_forward(fn, plan)(params, X), want, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_queries_that_are_also_used_unscaled(later):
+    """A gate, or a norm that is looked at, reads the query beside the scale of the logits."""
+
+    def build(width, seed=0):
+        names = ("stem", "q", "k", "v", "out")
+        shapes = [(3, width), (width, width), (width, width), (width, width), (width, 4)]
+        keys = jax.random.split(jax.random.key(seed), len(names))
+        params = {
+            name: jax.random.normal(key, shape) / np.float32(np.sqrt(shape[0]))
+            for name, key, shape in zip(names, keys, shapes, strict=True)
+        }
+
+        def fn(params, x):
+            h = x @ params["stem"]
+            q, k, v = (h @ params[name] for name in "qkv")
+            gate = jnp.tanh(q)
+            weights = jax.nn.softmax((q * width**-0.5) @ k.T)
+            return (weights @ v * (jnp.tanh(q) if later else gate)) @ params["out"]
+
+        return fn, params
+
+    family = mupwd.family(build, base=BASE, inputs=(X[0],))
+    assert [(one.size, one.exponent) for one in family.logits] == [(BASE, -0.5)]
+    assert family.parameters["q"].role == "matrix"
+    assert family.parameters["q"].scale_exponent == 0
