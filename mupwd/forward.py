@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from mupwd.family.call import traced_call
+from mupwd.family.call import check_function, traced_call
 from mupwd.paths import map_named
 from mupwd.plan import Plan, check_is_plan
 from mupwd.tracing import TraceError
@@ -54,8 +54,7 @@ def apply_forward(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
     2505.01618, table 1.
     """
     check_is_plan(plan)
-    if not callable(fn):
-        raise TypeError(f"fn must be a function fn(params, *args); got {type(fn).__name__}")
+    check_function(fn)
     if not plan.forward and not plan.logits and plan.residual_scale == 1.0:
         return fn
 

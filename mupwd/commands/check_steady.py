@@ -104,7 +104,7 @@ def _judged(
     files = [out / f"{'exponent' if fit else 'steady'}.{kind}" for kind in ("json", "png")]
     write_json(files[0], {"setting": setting, "verdict": found.verdict, **_as_json(found)})
     if isinstance(found, SteadyCheck):
-        write_steady_figure(files[1], [found])
+        write_steady_figure(files[1], found)
     else:
         write_exponent_figure(files[1], found)
     print(f"\n{found}")  # last: its reader may be gone

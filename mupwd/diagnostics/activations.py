@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from mupwd.diagnostics.moments import mean_square
 from mupwd.diagnostics.uses import evaluated, order
-from mupwd.family.call import traced_call
+from mupwd.family.call import check_function, traced_call
 from mupwd.tracing.interpret import Entries, Evaluate, Interpreter, Pair, Visitor
 from mupwd.tracing.values import Location
 
@@ -55,6 +55,10 @@ def activation_products(
       `plan.logits` names them, one entry per product in program order. It can be jitted, differentiated
       (`has_aux=True`; the statistics carry no gradient) and vmapped.
 
+    Raises:
+      TypeError: `fn` is no function.
+      TraceError: (from the call) the program keeps values in mutable arrays.
+
     Example:
       >>> import jax, jax.numpy as jnp
       >>> def attention(params, x):
@@ -65,6 +69,7 @@ def activation_products(
       >>> [(float(p.rms_out), float(p.rms_scaled)) for p in [use for uses in products.values() for use in uses]]
       [(4.0, 2.0), (1.0, 1.0)]
     """
+    check_function(fn)
 
     def measured(params: Any, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, list[ProductStats]]]:
         call = traced_call(fn, params, args, kwargs)

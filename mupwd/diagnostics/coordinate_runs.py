@@ -16,10 +16,11 @@ from mupwd.diagnostics.activations import activation_products
 from mupwd.diagnostics.coordinate_uses import Uses, uses_of
 from mupwd.diagnostics.instrument import UseStats, instrument
 from mupwd.family import Family
-from mupwd.family.models import is_array, is_parameter, parameters_of
+from mupwd.family.models import is_parameter, parameters_of
 from mupwd.forward import apply_forward
 from mupwd.paths import map_named, named_leaves
 from mupwd.plan import Plan
+from mupwd.tracing.trace import is_array
 
 Batch = tuple[Any, Any]
 Batches = Batch | Callable[[int, int], Batch]

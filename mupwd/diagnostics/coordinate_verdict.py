@@ -20,7 +20,7 @@ class Line:
     Attributes:
       path: of the parameter; for attention's logits, the line of the program.
       use: which one, where a parameter has several ("lookup", "readout"); else empty.
-      quantity: "initial gain" or "change".
+      quantity: "initial gain", "change", or of attention's logits "initial size".
       values: `{width: one per seed}`, as measured, without units.
       predicted: exponents of width that theory allows, low and high.
       exponent: fitted; None where there is nothing to fit.

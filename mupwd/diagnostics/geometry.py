@@ -22,8 +22,9 @@ class Geometry(NamedTuple):
     Attributes:
       weight_rms: root mean square of the weights, before the step.
       update_rms: root mean square of the step, decay included.
-      effective_learning_rate: their ratio, the relative size of a step.
-      angle: between the weights before and after the step, in radians.
+      effective_learning_rate: their ratio, the relative size of a step; infinite where weights that are all 0 move.
+      angle: between the weights before and after the step, in radians; 0 where nothing moves, or all weights were 0 and
+        had no direction.
       decay_timescale: in steps: `1 / (lr * wd)` of this parameter, its plan's factors and the schedule included;
         infinite without decay, None where the tracker was not told learning rate and decay.
     """
@@ -56,14 +57,17 @@ def geometry(layout: Layout, weights: Array, updates: Array, decay_per_step: Arr
     )
     # The step in units of the weights, cut into what lies along them and what turns them. Both from sums over
     # the matrices: the difference of two nearly equal directions would be lost in rounding.
-    ratio = update_rms / weight_rms
-    along = 1 + ratio * cosine
-    across = ratio * jnp.sqrt(jnp.maximum(1 - cosine**2, 0.0))
+    still, start = update_rms == 0, weight_rms == 0
+    ratio = jnp.where(start, jnp.where(still, 0.0, jnp.inf), update_rms / jnp.where(start, 1.0, weight_rms))
+    turned = ~(still | start)
+    relative = jnp.where(turned, ratio, 0.0)
+    along = 1 + relative * cosine
+    across = relative * jnp.sqrt(jnp.maximum(1 - cosine**2, 0.0))
     return Geometry(
         weight_rms=weight_rms,
         update_rms=update_rms,
         effective_learning_rate=ratio,
-        angle=jnp.where(update_rms > 0, jnp.arctan2(across, along), 0.0),
+        angle=jnp.where(turned, jnp.arctan2(across, along), 0.0),
         decay_timescale=None
         if decay_per_step is None
         else jnp.broadcast_to(1 / decay_per_step, weight_rms.shape),
@@ -77,8 +81,11 @@ def _moments(w: Array, u: Array, axes: tuple[int, ...]) -> tuple[Array, Array, A
 
 
 def _sizes(square_w: Array, square_u: Array, both: Array) -> tuple[Array, Array, Array]:
-    """Root mean squares, and the cosine between weights and updates."""
-    return jnp.sqrt(square_w), jnp.sqrt(square_u), both / jnp.sqrt(square_w * square_u)
+    """Root mean squares, and the cosine between weights and updates; 0 where one of them vanishes."""
+    weight_rms, update_rms = jnp.sqrt(square_w), jnp.sqrt(square_u)
+    # Of the roots: the product of the squares may vanish where neither does.
+    size = weight_rms * update_rms
+    return weight_rms, update_rms, both / jnp.where(size > 0, size, 1.0)
 
 
 def _scaled_sizes(w: Array, u: Array, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from mupwd.diagnostics.moments import Moments, meets_as_a_sum, moments, ratio
 from mupwd.diagnostics.uses import measured_uses
-from mupwd.family.call import Call, traced_call
+from mupwd.family.call import Call, check_function, traced_call
 from mupwd.family.models import is_parameter, parameters_of
 from mupwd.paths import named_leaves
 from mupwd.tracing import TraceError
@@ -101,9 +101,7 @@ def instrument(
     Source: alignment as in Everett et al., arXiv 2407.05872, section 3; `(W - W0) x` as in Yang et al., arXiv
     2310.17813.
     """
-
-    if not callable(fn):
-        raise TypeError(f"fn must be a function fn(params, *args); got {type(fn).__name__}")
+    check_function(fn)
 
     def instrumented(params: Any, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, list[UseStats]]]:
         call = traced_call(fn, params, args, kwargs)

@@ -17,7 +17,7 @@ class Exponent:
     """The exponent of one column.
 
     Attributes:
-      value: least-squares estimate; NaN where no two points differ in the column.
+      value: least-squares estimate.
       interval: low and high end; None where no residual is left to judge by (one seed at two points).
     """
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from mupwd.diagnostics.moments import mean_square, ratio
 from mupwd.diagnostics.uses import evaluated, order
-from mupwd.family.call import traced_call
+from mupwd.family.call import check_function, traced_call
 from mupwd.tracing import TraceError
 from mupwd.tracing.interpret import Entries, Evaluate, Interpreter, Pair, Visitor
 from mupwd.tracing.values import Branch, Location, Record
@@ -38,6 +38,7 @@ def sublayer_gains(
       scan over layers. It can be jitted, differentiated (`has_aux=True`; gains carry no gradient) and vmapped.
 
     Raises:
+      TypeError: `fn` is no function.
       TraceError: when called: fn has no residual branch that holds a matrix.
 
     Example:
@@ -50,6 +51,7 @@ def sublayer_gains(
 
     Source: the sublayer gain of Fan et al., arXiv 2510.15262, section 3.
     """
+    check_function(fn)
 
     def measured(params: Any, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         call = traced_call(fn, params, args, kwargs)

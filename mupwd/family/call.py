@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 
-from mupwd.family.models import is_array, mutable_state, restore_state
+from mupwd.family.models import mutable_state, restore_state
 from mupwd.tracing.interpret import Entries, Interpreter, Pair
-from mupwd.tracing.trace import Program, program, walk
+from mupwd.tracing.trace import Program, is_array, program, walk
 from mupwd.tracing.values import Record
 
 
@@ -41,6 +41,19 @@ class Call:
         out, state = self.program.rebuilt([pair.value for pair in results])
         restore_state(self.params, state)
         return out, entries
+
+
+def check_function(fn: Any) -> None:
+    """Refuses what cannot be called, where it is given and not where it is first called.
+
+    Args:
+      fn: what is to be measured, or multiplied in.
+
+    Raises:
+      TypeError: it is no function.
+    """
+    if not callable(fn):
+        raise TypeError(f"fn must be a function fn(params, *args); got {type(fn).__name__}")
 
 
 def traced_call(fn: Callable[..., Any], params: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:

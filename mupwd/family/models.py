@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mupwd.tracing.errors import TraceError
+from mupwd.tracing.trace import is_array
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,6 @@ def restore_state(model: Any, state: Any) -> None:
         from flax import nnx
 
         nnx.update(model, state)
-
-
-def is_array(leaf: Any) -> bool:
-    """Whether a leaf is an array or stands for one."""
-    return hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, type)
 
 
 def is_parameter(leaf: Any) -> bool:

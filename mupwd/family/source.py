@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 
-from mupwd.family.models import Model, is_array, taken_apart
+from mupwd.family.models import Model, taken_apart
 from mupwd.family.origins import without_origins
 from mupwd.tracing.errors import TraceError
-from mupwd.tracing.trace import Program, program
+from mupwd.tracing.trace import Program, is_array, program
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def clip_by_global_norm(max_norm: ArrayLike, plan: Plan) -> optax.GradientTransf
       where nothing is folded.
 
     Raises:
+      TypeError: `plan` is no plan, or `max_norm` no number.
       ValueError: `max_norm` is 0, negative, NaN or infinite.
       PlanError: (from `init`) the parameters do not fit the plan.
 

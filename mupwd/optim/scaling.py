@@ -40,6 +40,7 @@ def scale_by_plan_learning_rate(
       A transform with the state of `optax.scale_by_learning_rate`.
 
     Raises:
+      TypeError: `plan` is no plan, or the learning rate no number, array or schedule.
       ValueError: the learning rate is negative, NaN or infinite.
       PlanError: (from `init`) the parameters do not fit the plan.
 
@@ -100,6 +101,7 @@ def add_plan_decayed_weights(
       A transform with the state of `optax.add_decayed_weights` without a mask.
 
     Raises:
+      TypeError: `plan` is no plan, or the decay no number, array or schedule.
       ValueError: the decay is negative, NaN or infinite; the mask names something that is not in the plan, or
         leaves a parameter out; (from `update`) the parameters are missing.
       PlanError: (from `init`) the parameters do not fit the plan.
@@ -145,7 +147,7 @@ def add_decayed_weights_by(
       A transform with the state of `optax.add_decayed_weights` without a mask.
 
     Raises:
-      ValueError: as for `add_plan_decayed_weights`.
+      TypeError, ValueError: as for `add_plan_decayed_weights`.
       PlanError: (from `init`) the parameters do not fit the plan.
     """
     check_is_plan(plan)

@@ -19,43 +19,30 @@ if TYPE_CHECKING:
 _QUANTITIES = {"sigma": "top singular value × sqrt(fan_in / fan_out)", "gain": "sublayer gain"}
 
 
-def write_steady_figure(
-    file: Path, checks: Sequence[SteadyCheck], titles: Sequence[str] | None = None
-) -> None:
-    """Draws what was measured against width, relative to the narrowest: one column per check.
+def write_steady_figure(file: Path, check: SteadyCheck) -> None:
+    """Draws what was measured against width, relative to the narrowest: singular values above, gains below.
 
     The grey wedge is what passes: slopes within the tolerance of 0.
 
     Args:
       file: .png, .svg or .pdf.
-      checks: to draw next to each other.
-      titles: of the columns; the recipes' names by default.
+      check: what `steady_state_check` returned.
 
     Raises:
       OSError: the disk is full.
     """
     from matplotlib.figure import Figure
 
-    titles = titles or [check.recipe for check in checks]
-    quantities = [
-        q for q in _QUANTITIES if any(line.quantity == q for check in checks for line in check.lines)
-    ]
-    figure = Figure(
-        figsize=(1.6 + 3.2 * max(len(checks), 2), 0.9 + 3.0 * len(quantities)), layout="constrained", dpi=150
-    )
-    axes = figure.subplots(len(quantities), len(checks), squeeze=False, sharex=True, sharey="row")
-    for row, quantity in enumerate(quantities):
-        names = list(
-            dict.fromkeys(line.name for check in checks for line in check.lines if line.quantity == quantity)
-        )
-        for column, check in enumerate(checks):
-            lines = {line.name: line for line in check.lines if line.quantity == quantity}
-            drawn = [(lines[name], names.index(name)) for name in names if name in lines]
-            _draw(axes[row][column], drawn, check.tolerance * (2 if quantity == "gain" else 1))
-            axes[0][column].set_title(f"{titles[column]}: {check.verdict}", fontsize=11)
-            axes[-1][column].set_xlabel("width")
-        axes[row][0].set_ylabel(f"{_QUANTITIES[quantity]}\nover that at the narrowest", fontsize=8)
-        axes[row][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    quantities = [q for q in _QUANTITIES if any(line.quantity == q for line in check.lines)]
+    figure = Figure(figsize=(8.0, 0.9 + 3.0 * len(quantities)), layout="constrained", dpi=150)
+    axes = figure.subplots(len(quantities), squeeze=False, sharex=True)[:, 0]
+    for axis, quantity in zip(axes, quantities, strict=True):
+        lines = [line for line in check.lines if line.quantity == quantity]
+        _draw(axis, lines, check.tolerance * (2 if quantity == "gain" else 1))
+        axis.set_ylabel(f"{_QUANTITIES[quantity]}\nover that at the narrowest", fontsize=8)
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    axes[0].set_title(f"{check.recipe}: {check.verdict}", fontsize=11)
+    axes[-1].set_xlabel("width")
     _save(figure, file)
 
 
@@ -105,10 +92,10 @@ def write_exponent_figure(file: Path, fit: ExponentFit) -> None:
     _save(figure, file)
 
 
-def _draw(axis: Axes, lines: Sequence[tuple[SteadyLine, int]], tolerance: float) -> None:
+def _draw(axis: Axes, lines: Sequence[SteadyLine], tolerance: float) -> None:
     from matplotlib.ticker import LogLocator
 
-    for line, index in lines:
+    for index, line in enumerate(lines):
         widths = [width for width, values in sorted(line.values.items()) if values and min(values) > 0]
         if not widths:
             continue
@@ -124,7 +111,7 @@ def _draw(axis: Axes, lines: Sequence[tuple[SteadyLine, int]], tolerance: float)
                 [width] * len(line.values[width]), [value / first for value in line.values[width]], ".",
                 color=colour, markersize=3, alpha=0.6,
             )  # fmt: skip
-    widths = sorted({width for line, _ in lines for width in line.values})
+    widths = sorted({width for line in lines for width in line.values})
     ratios = [width / widths[0] for width in widths]
     axis.fill_between(
         widths,

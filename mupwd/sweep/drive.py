@@ -19,6 +19,7 @@ from mupwd.sweep.store import Store
 from mupwd.sweep.trial import Result, Trial
 
 _SECONDS_BETWEEN_LOOKS = 0.5  # at what other processes have finished
+_MOST_TOGETHER = 256  # trials in one program, where that pays
 _SUSPICIOUS = 2  # losses of a trial after which it runs alone, and last
 
 
@@ -40,7 +41,6 @@ def run_study(
     executor: LocalExecutor,
     progress: SweepProgress,
     retries: int = 0,
-    most_together: int = 256,
     losses: int | None = None,
     calibration: Calibration | None = None,
     check: Callable[[], None] = lambda: None,
@@ -56,7 +56,6 @@ def run_study(
       executor: runs the trials.
       progress: is told of each.
       retries: how often a trial that fails is tried again.
-      most_together: trials in one program, where that pays.
       losses: how often the process that runs a trial may end without a word before the trial has failed; None: as
         often as it likes, since somebody killed it and started another.
       calibration: keeps what is measured of trials for the next start.
@@ -77,7 +76,7 @@ def run_study(
         state.last = {trial.id for trial in missing if len(lost.get(trial.id, ())) >= _SUSPICIOUS}
         if losses is not None and _give_up(missing, lost, losses, known, claims):
             continue
-        for width, one in _measure(missing, state.measured, executor, most_together, calibration).items():
+        for width, one in _measure(missing, state.measured, executor, calibration).items():
             state.measured[width] = one
             progress.measured(width, one.seconds)
         ours = 0
@@ -147,14 +146,13 @@ def _measure(
     missing: Sequence[Trial],
     measured: Mapping[int, Measurement],
     executor: LocalExecutor,
-    most: int,
     calibration: Calibration | None,
 ) -> dict[int, Measurement]:
     """How to run the trials of the widths that have not been measured; one trial is not worth measuring for."""
     counts = Counter(trial.width for trial in missing)
     new = {trial.width: trial for trial in missing if trial.width not in measured and counts[trial.width] > 1}
     fewest = min((counts[width] for width in new), default=1)
-    most = min(most, max(fewest // executor.processes, 1))
+    most = min(_MOST_TOGETHER, max(fewest // executor.processes, 1))
     kept = {width: calibration.get(trial, most) for width, trial in new.items()} if calibration else {}
     found = {width: one for width, one in kept.items() if one is not None}
     answers = executor.measure([trial for width, trial in new.items() if width not in found], most)

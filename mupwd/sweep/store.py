@@ -46,10 +46,6 @@ class Store:
         """Returns the directory for what the trial itself writes."""
         return self.directory / trial.id
 
-    def count(self) -> int:
-        """Returns how many results there are, of whatever study."""
-        return sum(1 for _ in self._files())
-
     def results(self) -> Iterator[Result]:
         """Yields all results, of whatever study; damaged ones are set aside."""
         for path in sorted(self._files()):

@@ -41,8 +41,6 @@ def stated_parameters(overrides: Mapping[str, Any], shapes: Mapping[str, Shapes]
             raise TraceError(
                 f"override {pattern!r} matches no parameter (a pattern must match the whole path); the nearest "
                 f"path is {near[0]!r}"
-                if near
-                else f"override {pattern!r} matches no parameter"
             )
         for path in matched:
             if path in owner:

@@ -130,10 +130,5 @@ class Parameter:
         """Axes that enumerate copies: scanned layers, experts, fused q/k/v."""
         return self._axes_that_are("stack")
 
-    @property
-    def lookup_axes(self) -> tuple[int, ...]:
-        """Axes that are indexed, as the vocabulary of an embedding."""
-        return self._axes_that_are("lookup")
-
     def _axes_that_are(self, word: str) -> tuple[int, ...]:
         return tuple(i for i, axis in enumerate(self.axes) if word in axis.split("+"))

@@ -188,4 +188,5 @@ def pair_shapes(base: Program, delta: Program) -> dict[str, Shapes]:
 
 
 def is_array(leaf: Any) -> bool:
+    """Whether a leaf is an array or stands for one."""
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, type)

@@ -11,7 +11,7 @@ import pytest
 
 import mupwd
 from mupwd import recipes
-from mupwd.diagnostics import instrument
+from mupwd.diagnostics import activation_products, instrument, sublayer_gains
 from mupwd.plan import PlanError
 from mupwd.recipes import Powers
 
@@ -90,6 +90,7 @@ def test_something_else_in_the_place_of_a_plan(plan):
         "spectrum": lambda: mupwd.spectrum(PARAMS, plan),
         "tracker": lambda: mupwd.track_spectrum(plan),
         "forward": lambda: mupwd.apply_forward(lambda params: params, plan),
+        "gradients": lambda: mupwd.optim.scale_by_plan_gradient(plan),
     }
     for take in takers.values():
         with pytest.raises(
@@ -99,7 +100,12 @@ def test_something_else_in_the_place_of_a_plan(plan):
 
 
 def test_something_else_in_the_place_of_a_function():
-    for wrong in (lambda: mupwd.apply_forward(PARAMS, PLAN), lambda: instrument(None)):
+    for wrong in (
+        lambda: mupwd.apply_forward(PARAMS, PLAN),
+        lambda: instrument(None),
+        lambda: activation_products({}),
+        lambda: sublayer_gains("fn"),
+    ):
         with pytest.raises(TypeError, match=r"^fn must be a function fn\(params, \*args\); got"):
             wrong()
 

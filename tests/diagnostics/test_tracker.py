@@ -177,6 +177,28 @@ def test_updates_and_their_geometry():
     np.testing.assert_allclose(found.decay_timescale, 1 / (0.9e-2 * 0.1 * 2**-0.5), rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-18, 1e-10, 1.0])
+def test_the_geometry_of_arrays_of_any_size(size):
+    """Squares, and products of squares, of numbers that float32 can hold may not fit into it."""
+    tracker = mupwd.track_spectrum(square_plan(24), k=16, every=1)
+    w, step = gaussian(24, 24), gaussian(24, 24, seed=1)
+    size = jnp.float32(size)
+    _, state = jax.jit(tracker.update)({"w": step * size}, tracker.init({"w": w}), {"w": w * size})
+    found = state.geometry["w"]
+    np.testing.assert_allclose(found.effective_learning_rate, 1.0, rtol=0.1)
+    np.testing.assert_allclose(found.angle, np.pi / 4, rtol=0.1)
+
+
+def test_zero_weights_have_no_direction_to_turn_from():
+    """As a readout has that starts from zero: an infinite relative step is true, an angle of NaN says nothing."""
+    tracker = mupwd.track_spectrum(square_plan(24), k=16, every=1)
+    zeros, step = jnp.zeros((24, 24)), gaussian(24, 24)
+    for updates, rate in ((step, np.inf), (zeros, 0.0)):
+        _, state = jax.jit(tracker.update)({"w": updates}, tracker.init({"w": zeros}), {"w": zeros})
+        found = state.geometry["w"]
+        assert (float(found.effective_learning_rate), float(found.angle)) == (rate, 0.0)
+
+
 def test_tiny_turns_are_not_lost_in_rounding():
     tracker = mupwd.track_spectrum(square_plan(24), k=16, every=1)
     w = gaussian(24, 24)

@@ -100,22 +100,6 @@ def transforms():
     }
 
 
-@pytest.mark.parametrize("plan", [None, "mupwd", {"hidden/kernel": 0.25}], ids=repr)
-def test_what_is_no_plan(plan):
-    """Every transform says so at once, and in the same words."""
-    for make in (
-        lambda: adamw(1e-3, plan),
-        lambda: scale_by_plan_learning_rate(1e-3, plan),
-        lambda: add_plan_decayed_weights(0.1, plan),
-        lambda: clip_by_global_norm(1.0, plan),
-        lambda: scale_by_plan_gradient(plan),
-    ):
-        with pytest.raises(
-            TypeError, match=r"plan must be a mupwd\.Plan, as family\.plan\(width\) returns it; got"
-        ):
-            make()
-
-
 def test_a_unit_that_gradients_do_not_have():
     """`lr` would divide by the learning rate's factors without a word."""
     with pytest.raises(ValueError, match="unit must be 'gradient_size' or 'eps'; got 'lr'"):

@@ -31,7 +31,7 @@ def test_what_is_put_is_got(store):
     assert store.get(result().trial) is None
     store.put(result(1.25))
     assert store.get(result().trial).loss == 1.25
-    assert store.count() == 1
+    assert len(list(store.results())) == 1
 
 
 def test_a_finished_trial_is_not_recorded_twice(store):
