@@ -13,13 +13,11 @@ from mupwd.commands.check import given, out_of, widths_of
 from mupwd.commands.models import family_of
 from mupwd.family import Family
 from mupwd.plan import Plan
-from mupwd.proxy.tokens_cache import default_cache_directory
 from mupwd.report.steady_figure import write_exponent_figure, write_steady_figure
 from mupwd.report.write import write_json
 from mupwd.sweep.directory import processes_at_a_time, run_in_directory
 from mupwd.sweep.fixed import FixedStudy
-from mupwd.sweep.proxy_study import checked_corpus
-from mupwd.sweep.proxy_trials import ProxyTrials
+from mupwd.sweep.proxy_study import checked_corpus, proxy_trials
 from mupwd.sweep.run import train_function
 from mupwd.sweep.runner import OneByOne, Runner
 from mupwd.sweep.trial import Result, Trial
@@ -162,7 +160,7 @@ def _proxy(args: argparse.Namespace, base: int, widths: Sequence[int]) -> _Model
     hyperparameters = {**_PROXY, **asked, "corpus": args.corpus or "stdlib", "vocab_size": text.vocab_size}
     return _Model(
         family(config, base),
-        ProxyTrials(default_cache_directory() / "jax"),
+        proxy_trials(),
         hyperparameters,
         {"model": "proxy", "corpus": {"source": text.source, "sha256": text.sha256}},
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 
@@ -13,6 +13,8 @@ from mupwd.plan import PlanError
 
 if TYPE_CHECKING:
     from mupwd.plan import ParameterPlan, Plan
+
+_T = TypeVar("_T")
 
 
 def check_tree(plan: Plan, params: Any) -> None:
@@ -59,6 +61,31 @@ def map_updates(fn: Callable[..., Any], updates: Any, *rest: Any) -> Any:
         *rest,
         is_leaf=lambda leaf: leaf is None,
     )
+
+
+def covering(given: Mapping[str, _T], name: str, argument: str, expected: str) -> _T:
+    """Returns what a tree of prefixes, as masks are, says of a parameter.
+
+    Args:
+      given: by the names of the parameters, or of the parts of the tree that hold them.
+      name: of the parameter.
+      argument: that the tree was given as, for the message.
+      expected: what to give, for the message.
+
+    Raises:
+      ValueError: nothing in it covers the parameter.
+    """
+    prefix = name
+    while prefix not in given:
+        if not prefix:
+            raise ValueError(f"{argument}: nothing in it covers the parameter {name!r}; give {expected}")
+        prefix = prefix.rpartition("/")[0]
+    return given[prefix]
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a learning rate or decay is known, and 0: its link of the chain then does nothing."""
+    return isinstance(value, int | float) and value == 0
 
 
 def times(value: Any, factor: float) -> Any:

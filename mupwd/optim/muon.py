@@ -12,7 +12,7 @@ import optax
 from optax.contrib import MuonDimensionNumbers
 
 from mupwd.optim.adamw import scale_by_plan_adam
-from mupwd.optim.checks import check_tree, find, map_updates, times
+from mupwd.optim.checks import check_tree, covering, find, is_zero, map_updates, times
 from mupwd.optim.gradients import divide_by
 from mupwd.optim.scaling import add_decayed_weights_by, add_plan_decayed_weights, scale_by_plan_learning_rate
 from mupwd.paths import map_named, named_leaves, path_name
@@ -32,6 +32,8 @@ _NS_COEFFS = {
     ),
 }
 Dimensions = MuonDimensionNumbers | None
+_NUMBERS = "muon_weight_dimension_numbers"
+_EXPECTED = "it MuonDimensionNumbers, or None for Adam. Without the argument the plan's axes are taken"
 
 
 def muon(plan: Plan, a: Mapping[str, Any]) -> optax.GradientTransformationExtraArgs:
@@ -63,7 +65,7 @@ def muon(plan: Plan, a: Mapping[str, Any]) -> optax.GradientTransformationExtraA
     factors.
     """
     _check(plan, a)
-    dimensions = _dimensions(plan, a["muon_weight_dimension_numbers"])
+    dimensions = _dimensions(plan, a[_NUMBERS])
 
     def labels(params: Any) -> Any:
         found = dimensions(params)
@@ -118,7 +120,7 @@ def _check(plan: Plan, a: Mapping[str, Any]) -> None:
             "it out"
         )
     fitted = plan.rules.decay_exponents or plan.recipe.startswith("fitted(")
-    if fitted and not _is_zero(a["weight_decay"]):
+    if fitted and not is_zero(a["weight_decay"]):
         raise ValueError(
             f"mupwd.wrap(muon): recipe {plan.recipe} has exponents of the weight decay that were fitted to AdamW's "
             "steady state; Muon's has no power of the width (docs/optimizer.md). Take another recipe, such as mupwd"
@@ -141,10 +143,6 @@ def _after(
         return core.update(updates, state, params)
 
     return optax.GradientTransformation(core.init, update)
-
-
-def _is_zero(value: Any) -> bool:
-    return isinstance(value, int | float) and value == 0
 
 
 def _gradient_norm(one: ParameterPlan) -> float:
@@ -200,7 +198,8 @@ def _dimensions(plan: Plan, given: Any) -> Callable[[Any], dict[str, Dimensions]
             tree, is_leaf=lambda leaf: leaf is None or isinstance(leaf, MuonDimensionNumbers)
         )
         by_name = {path_name(path): leaf for path, leaf in leaves}
-        return {name: _agreed(find(plan, name), _covering(by_name, name)) for name in names}
+        stated = {name: covering(by_name, name, _NUMBERS, _EXPECTED) for name in names}
+        return {name: _agreed(find(plan, name), own) for name, own in stated.items()}
 
     return of
 
@@ -215,18 +214,6 @@ def _by_axes(one: ParameterPlan) -> Dimensions:
     return MuonDimensionNumbers(one.in_axes, one.out_axes)
 
 
-def _covering(by_name: dict[str, Dimensions], name: str) -> Dimensions:
-    prefix = name
-    while prefix not in by_name:
-        if not prefix:
-            raise ValueError(
-                f"muon_weight_dimension_numbers: nothing in it covers the parameter {name!r}; give it "
-                "MuonDimensionNumbers, or None for Adam. Without the argument the plan's axes are taken"
-            )
-        prefix = prefix.rpartition("/")[0]
-    return by_name[prefix]
-
-
 def _agreed(one: ParameterPlan, given: Dimensions) -> Dimensions:
     """The user's own, which may leave a parameter to Adam or add one to Muon, but not read its axes otherwise."""
     if given is None:
@@ -235,7 +222,7 @@ def _agreed(one: ParameterPlan, given: Dimensions) -> Dimensions:
     if planned is None or _sets(given, len(one.shape)) != _sets(planned, len(one.shape)):
         in_plan = "no matrix" if planned is None else f"{planned}"
         raise ValueError(
-            f"muon_weight_dimension_numbers: {one.path!r} is given {given}; in the plan, whose axes are "
+            f"{_NUMBERS}: {one.path!r} is given {given}; in the plan, whose axes are "
             f"{', '.join(one.parameter.axes)} (role {one.role}), it is {in_plan}. Leave the argument out, and the "
             "plan's axes are taken; if those are wrong, override them where the family is made"
         )

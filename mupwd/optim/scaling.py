@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mupwd.optim.checks import check_tree, find, map_updates, promoting_as_optax, times
+from mupwd.optim.checks import check_tree, covering, find, is_zero, map_updates, promoting_as_optax, times
 from mupwd.paths import named_leaves
 from mupwd.plan import check_is_plan
 from mupwd.scalars import check_rate, check_scalar
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mupwd.plan import ParameterPlan, Plan
 
 Mask = Any | Callable[[Any], Any]
+_MASK = "each parameter, or a part of the tree that holds it, True (decay) or False"
 
 
 def scale_by_plan_learning_rate(
@@ -160,8 +161,8 @@ def add_decayed_weights_by(
         masked = mask_of(params)
         within = inside_of(params)
         for name in named_leaves(params):
-            _covering("mask", masked, name)
-            _covering("trust_ratio_mask", within, name)
+            covering(masked, name, "mask", _MASK)
+            covering(within, name, "trust_ratio_mask", _MASK)
         return optax.add_decayed_weights(weight_decay).init(params)
 
     @promoting_as_optax
@@ -170,16 +171,18 @@ def add_decayed_weights_by(
             raise ValueError(
                 "weight decay needs the parameters: call tx.update(gradients, state, params) with all three"
             )
-        if isinstance(weight_decay, int | float) and weight_decay == 0:
+        if is_zero(weight_decay):
             return updates, state
         decay, state = _now("weight_decay", weight_decay, state)
         masked = mask_of(params)
         within = inside_of(params)
 
         def add(name: str, u: jax.Array, w: jax.Array) -> jax.Array:
-            use = factor_of if outside is None or _covering("trust_ratio_mask", within, name) else outside
+            use = (
+                factor_of if outside is None or covering(within, name, "trust_ratio_mask", _MASK) else outside
+            )
             factor = use(find(plan, name))
-            if factor == 0 or not _covering("mask", masked, name):
+            if factor == 0 or not covering(masked, name, "mask", _MASK):
                 return u
             return u + times(decay, factor) * w
 
@@ -223,15 +226,3 @@ def _mask_by_name(argument: str, mask: Any, plan: Plan) -> dict[str, bool]:
                 f"the plan's parameters begin with {', '.join(map(repr, list(plan)[:3]))}"
             )
     return by_name
-
-
-def _covering(argument: str, mask: dict[str, bool], name: str) -> bool:
-    prefix = name
-    while prefix not in mask:
-        if not prefix:
-            raise ValueError(
-                f"{argument}: nothing in it covers the parameter {name!r}; give each parameter, or a part of the "
-                "tree that holds it, True (decay) or False"
-            )
-        prefix = prefix.rpartition("/")[0]
-    return mask[prefix]

@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from mupwd.plan import Form
+
 _MOST = 2**31 - 1
 """Steps are counted in int32, and no size of an array on a device is larger."""
 _DTYPES = ("float32", "bfloat16")
@@ -76,6 +78,11 @@ class ProxyConfig:
         _positive_numbers(self, "mlp_ratio", "rope_theta", "norm_eps")
         _booleans(self, "qk_norm", "tied", "scan")
         _one_of(self, "dtype", _DTYPES)
+
+    @property
+    def form(self) -> Form:
+        """The form that its plans have: a tied embedding has no folded one."""
+        return "forward" if self.tied else "folded"
 
     def heads(self, width: int) -> int:
         """Returns the number of query heads at a width."""

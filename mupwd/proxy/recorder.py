@@ -15,8 +15,8 @@ from mupwd.proxy.config import TrainConfig
 from mupwd.proxy.metric_sinks import BackgroundSinks
 from mupwd.proxy.metrics_log import MetricsLog
 from mupwd.proxy.progress import RunProgress
+from mupwd.transfer.steady_state import LATE
 
-LATE = "_last_quarter"
 """Ends the names of the means over the last quarter of a run's steps."""
 
 

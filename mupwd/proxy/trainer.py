@@ -29,6 +29,8 @@ from mupwd.proxy.progress import RunProgress
 from mupwd.proxy.recorder import Recorder, Segment
 from mupwd.proxy.run_files import RunFiles
 from mupwd.proxy.schedule import elapsed_shape
+from mupwd.scalars import as_float, is_number
+from mupwd.transfer.steady_state import ELAPSED
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -83,8 +85,7 @@ class Trainer:
         self.corpus = read_corpus() if corpus is None else corpus
         self._check_corpus()
         if plan is None:
-            form = "forward" if self.proxy.tied else "folded"
-            self.plan = family(self.proxy, base).plan(width, recipe=recipe, form=form)
+            self.plan = family(self.proxy, base).plan(width, recipe=recipe, form=self.proxy.form)
         else:
             self.plan = plan
         self.program = Program(width, self.proxy, self.train, self.plan)
@@ -207,7 +208,7 @@ class Trainer:
           weight_decay: the base's.
         """
         rate = weight_decay if self.train.decay == "independent" else learning_rate * weight_decay
-        return {**result, "train/decay_elapsed": float(rate * self._elapsed[result["step"]])}
+        return {**result, ELAPSED: float(rate * self._elapsed[result["step"]])}
 
     @cached_property
     def _elapsed(self) -> np.ndarray:
@@ -293,8 +294,8 @@ def _check_hyper(learning_rate: Any, weight_decay: Any, seed: Any) -> None:
         ("learning_rate", learning_rate, "above 0"),
         ("weight_decay", weight_decay, "0 or more"),
     ):
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value < 0 or (value == 0 and name == "learning_rate"):
+        known = as_float(value) if is_number(value) else math.nan
+        if not 0 <= known < math.inf or (known == 0 and name == "learning_rate"):
             raise ValueError(f"{name} must be a finite number, {lowest}; got {value!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer in [0, 2**32), got {seed!r}")

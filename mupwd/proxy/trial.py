@@ -92,10 +92,9 @@ def _trainer(width: int, static: tuple[tuple[str, Any], ...]) -> Trainer:
     vocab_size = given.get("vocab_size", ProxyConfig.vocab_size)
     proxy = ProxyConfig(**{name: given[name] for name in _PROXY if name in given})
     plan = {name: given.get(name, default) for name, default in _PLAN.items()}
-    form = "forward" if proxy.tied else "folded"
     return Trainer(
         width,
-        plan=family(proxy, plan.pop("base")).plan(width, form=form, **plan),
+        plan=family(proxy, plan.pop("base")).plan(width, form=proxy.form, **plan),
         proxy=proxy,
         train=TrainConfig(**{name: given[name] for name in _TRAIN if name in given}),
         corpus=_corpus(*(given.get(name, default) for name, default in _CORPUS.items()), vocab_size),

@@ -11,6 +11,7 @@ import reprlib
 from collections.abc import Mapping
 
 from mupwd.recipes.exponents import ONE, Powers, Recipe, Rule
+from mupwd.scalars import as_float, is_number
 
 
 def get(recipe: str | Recipe) -> Recipe:
@@ -89,11 +90,7 @@ def fitted(e: float | Mapping[str, float]) -> Recipe:
     if not measured:
         raise ValueError("fitted() got an empty mapping; give an exponent per path pattern, or one number")
     for pattern, exponent in measured.items():
-        if (
-            isinstance(exponent, bool)
-            or not isinstance(exponent, (int, float))
-            or not math.isfinite(exponent)
-        ):
+        if not is_number(exponent) or not math.isfinite(as_float(exponent)):
             where = f" for {pattern!r}" if pattern else ""
             raise ValueError(f"fitted() needs finite exponents, got {exponent!r}{where}")
     mupwd = _RECIPES["mupwd"]
@@ -228,7 +225,7 @@ def _scaled(
 
 def _with_depth(name: str, source: str, alpha: float, *, run: Powers, one_minus_beta: Powers) -> Recipe:
     """Depth and width, and a common factor of the run's batch size and tokens."""
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 <= alpha <= 1:
+    if not is_number(alpha) or not 0 <= alpha <= 1:
         raise ValueError(
             f"{name}({alpha!r}): alpha is a number from 0 to 1; 1 and 1/2 are those of the papers"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mupwd.diagnostics.coordinate_theory import TOLERANCE
 from mupwd.report.forest import Row, draw_forest, forest_keys
 from mupwd.report.picture import add_legend, new_figure, short
 from mupwd.report.words import Mark
@@ -12,7 +13,6 @@ from mupwd.report.words import Mark
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_TOLERANCE = 0.25
 _JUDGED: dict[str, Mark] = {"pass": "good", "fail": "bad", "undecided": "open"}
 _ROWS = 60  # of parameters, in one picture
 
@@ -58,7 +58,7 @@ def _row(line: Any) -> tuple[tuple[str, str], Row | None]:
     if predicted is None:
         return key, None
     value = _numbers([line.get("exponent")], 1)
-    low, high = predicted[0] - _TOLERANCE, predicted[1] + _TOLERANCE
+    low, high = predicted[0] - TOLERANCE, predicted[1] + TOLERANCE
     return key, Row(value[0] if value else None, interval, low, high, _JUDGED[line["verdict"]])
 
 

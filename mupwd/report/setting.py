@@ -98,13 +98,12 @@ def study_setting(study: Described, results: Sequence[Result], directory: Path, 
     proxy, train = proxy_configs(study.given(study.target))
     assert study.base is not None
     llamas = family(proxy, base=study.base)
-    form = "forward" if proxy.tied else "folded"
 
     def plan(recipe: str, choose: Callable[[Iterable[int]], int]) -> Plan:
         # Of the widths that ran: a sweep that was given up, or that halves, may lack some.
         width = choose(one.trial.width for one in results if one.trial.hyperparameters["recipe"] == recipe)
         ratios = {name: value for name, value in study.given(width).items() if name in RATIOS}
-        return llamas.plan(width, recipe=recipe, form=form, **ratios)
+        return llamas.plan(width, recipe=recipe, form=proxy.form, **ratios)
 
     def factors(plan: Plan) -> Factors:
         one = next(parameter for parameter in plan.values() if parameter.role == "matrix")

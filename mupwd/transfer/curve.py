@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from mupwd.transfer.observations import Pair
-from mupwd.transfer.optimum import Optimum, fit_optimum, seed_offsets
+from mupwd.transfer.optimum import Optimum, fit_optimum, offset_means
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,8 @@ class Curve:
     @cached_property
     def means(self) -> dict[float, float]:
         """Mean loss per value, with what each seed adds to every value taken out."""
-        offsets = seed_offsets(self.losses)
-        return {
-            value: float(np.mean([loss - offsets[seed] for seed, loss in seeds.items()]))
-            for value, seeds in sorted(self.losses.items())
-        }
+        values = sorted(self.losses)
+        return dict(zip(values, map(float, offset_means(self.losses, values)), strict=True))
 
 
 def learning_rate_curve(table: Mapping[Pair, dict[int, float]], weight_decay: float) -> Curve:

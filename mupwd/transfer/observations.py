@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy import stats
 
 Pair = tuple[float, float]
 """A learning rate and a weight decay (coupled: a step decays by learning_rate * weight_decay * w)."""
+Value = TypeVar("Value", float, Pair)
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,8 @@ def is_whole(observations: Sequence[Observation]) -> bool:
     return all((one.recipe, one.width, one.pair, one.seed) in ended for one in observations)
 
 
-def complete_pairs(table: Mapping[Pair, Mapping[int, float]]) -> dict[Pair, np.ndarray]:
-    """Returns the losses of the pairs that ran with every seed, in the order of the seeds.
+def complete_pairs(table: Mapping[Value, Mapping[int, float]]) -> dict[Value, np.ndarray]:
+    """Returns the losses of the pairs, or of other values, that ran with every seed, in the order of the seeds.
 
     Comparing only these keeps a lucky seed from looking like a good learning rate.
 

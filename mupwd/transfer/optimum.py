@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-DRAWS = 4000
+from mupwd.transfer.observations import Value
 
-Value = TypeVar("Value", float, tuple[float, float])
+DRAWS = 4000
 
 
 @dataclass(frozen=True)

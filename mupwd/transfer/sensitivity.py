@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
-from mupwd.transfer.observations import Estimate, seed_noise
+from mupwd.transfer.observations import Estimate, complete_pairs, seed_noise
 from mupwd.transfer.optimum import offset_means
 
 
@@ -65,7 +65,7 @@ def learning_rate_sensitivity(
     weights = _shares(np.log2(rates))
     best = int(np.argmin(means))
     value = float(weights @ np.minimum(means, ceiling) - means[best])
-    noise, freedom = seed_noise(_complete(losses))
+    noise, freedom = seed_noise(list(complete_pairs(losses).values()))
     if not freedom:
         return Estimate(value, None)
     # A loss at the ceiling carries no noise, and the best one's is in both terms.
@@ -81,10 +81,3 @@ def _shares(x: np.ndarray) -> np.ndarray:
     cells = np.concatenate([gaps[:1], gaps, gaps[-1:]])
     widths = (cells[:-1] + cells[1:]) / 2
     return widths / widths.sum()
-
-
-def _complete(losses: Mapping[float, Mapping[int, float]]) -> list[np.ndarray]:
-    seeds = sorted({seed for trials in losses.values() for seed in trials})
-    return [
-        np.array([trials[seed] for seed in seeds]) for trials in losses.values() if len(trials) == len(seeds)
-    ]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mupwd import recipes
@@ -213,3 +214,11 @@ def test_powers_are_shown_without_the_zeros():
     powers = Powers(m_in=-0.5, tokens=1)
     assert repr(powers) == "Powers(m_in=-0.5, tokens=1)"
     assert eval(repr(recipes.get("completed_p").matrix), vars(recipes)) == recipes.get("completed_p").matrix
+
+
+def test_an_exponent_may_be_any_number():
+    """Exponents are computed with numpy."""
+    assert recipes.fitted(np.float32(0.75)) == recipes.fitted(0.75)
+    assert recipes.completep(np.float64(0.5)).name == "completep(0.5)"
+    with pytest.raises(ValueError, match="needs finite exponents, got nan"):
+        recipes.fitted(np.float32("nan"))
