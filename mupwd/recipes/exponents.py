@@ -44,6 +44,7 @@ class Powers:
             exponent = getattr(self, field.name)
             if not is_number(exponent) or not math.isfinite(as_float(exponent)):
                 raise ValueError(f"the exponent {field.name}={exponent!r} is not a finite number")
+            object.__setattr__(self, field.name, float(exponent))  # numpy's numbers are no JSON
 
     def value(
         self,

@@ -180,7 +180,7 @@ def _exponents_of(text: str) -> float | dict[str, float]:
 
 
 def _decay_exponent(e: float) -> float:
-    return round(2.0 * e - 1.0, 12)
+    return round(2.0 * float(e) - 1.0, 12)
 
 
 def _scaled(

@@ -1,5 +1,7 @@
 """The exponents of every recipe, against a literal of the whole table."""
 
+import dataclasses
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -212,7 +214,7 @@ def test_powers_are_shown_without_the_zeros():
     """What is printed of a rule can be read, and is the expression that makes it."""
     assert repr(Powers()) == "Powers()"
     powers = Powers(m_in=-0.5, tokens=1)
-    assert repr(powers) == "Powers(m_in=-0.5, tokens=1)"
+    assert repr(powers) == "Powers(m_in=-0.5, tokens=1.0)"
     assert eval(repr(recipes.get("completed_p").matrix), vars(recipes)) == recipes.get("completed_p").matrix
 
 
@@ -220,5 +222,7 @@ def test_an_exponent_may_be_any_number():
     """Exponents are computed with numpy."""
     assert recipes.fitted(np.float32(0.75)) == recipes.fitted(0.75)
     assert recipes.completep(np.float64(0.5)).name == "completep(0.5)"
-    with pytest.raises(ValueError, match="needs finite exponents, got nan"):
+    for recipe in (recipes.fitted({".*": np.float32(0.8)}), recipes.completed_p(np.float32(0.5))):
+        json.dumps(dataclasses.asdict(recipe))
+    with pytest.raises(ValueError, match=r"needs finite exponents, got np\.float32\(nan\)"):
         recipes.fitted(np.float32("nan"))
