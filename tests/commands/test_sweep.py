@@ -243,6 +243,7 @@ def test_where_every_trial_fails_the_errors_are_said(here):
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_several_commands_start_and_end_at_the_same_time(here):
     given = (
         "together",

@@ -246,7 +246,10 @@ def collectives(text):
             yield found[2], max(int(np.prod([int(n) for n in s.split(",") if n])) for s in shapes)
 
 
-@pytest.mark.parametrize(("layout", "explicit"), [("fsdp", False), ("tensor", False), ("tensor", True)])
+@pytest.mark.parametrize(
+    ("layout", "explicit"),
+    [("fsdp", False), pytest.param("tensor", False, marks=pytest.mark.slow), ("tensor", True)],
+)
 def test_sharded_matrices_are_never_gathered(layout, explicit):
     mesh, plan, params, placed = sharded_case(layout, explicit)
     tracker = mupwd.track_spectrum(plan, k=2, every=1)

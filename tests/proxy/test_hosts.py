@@ -115,6 +115,7 @@ def same_run(directory, alone):
     return found
 
 
+@pytest.mark.slow
 def test_data_parallel_by_the_launcher(values, alone, tmp_path):
     directory = tmp_path / "run"
     settings = {

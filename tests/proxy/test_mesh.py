@@ -106,6 +106,7 @@ def test_the_longest_axis_that_the_devices_divide_is_cut(eight, shape, spec):
     assert Layout(eight).cut(array).sharding.spec == PartitionSpec()
 
 
+@pytest.mark.slow
 def test_a_width_that_the_devices_do_not_divide_and_observations(text_corpus):
     """Width 12: attention stays whole, the MLP of 16 is cut."""
     proxy, train = (

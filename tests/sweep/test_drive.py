@@ -138,6 +138,7 @@ def script(tmp_path):
     return [sys.executable, str(path), str(tmp_path / "sweep"), tests, __file__]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_without_repeating_a_finished_trial(tmp_path, script):
     log = tmp_path / "log"
     environment = os.environ | {"SYNTHETIC_LOG": str(log), "SYNTHETIC_SECONDS": "0.02"}
@@ -182,6 +183,7 @@ def test_workers_end_with_a_killed_driver(tmp_path, script):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_work_and_record_each_trial_once(tmp_path, script):
     log = tmp_path / "log"
     environment = os.environ | {"SYNTHETIC_LOG": str(log), "SYNTHETIC_SECONDS": "0.05"}

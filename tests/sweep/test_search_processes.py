@@ -35,7 +35,7 @@ def start(kind, directory, log, pause):
     )
 
 
-@pytest.mark.parametrize("kind", ["halving", "optuna"])
+@pytest.mark.parametrize("kind", ["halving", pytest.param("optuna", marks=pytest.mark.slow)])
 def test_killed_in_the_middle_two_processes_finish_it_and_nothing_runs_again(kind, tmp_path):
     from helpers import searches
 

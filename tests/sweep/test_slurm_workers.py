@@ -52,6 +52,7 @@ def queue(states="PENDING,RUNNING"):
     return listed.stdout.split()
 
 
+@pytest.mark.slow
 def test_workers_are_preempted_and_others_finish(tmp_path):
     sweep = Sweep(tmp_path)
     driver = sweep.start(*sweep.declared, *ON)

@@ -31,6 +31,7 @@ def test_a_trial_that_ends_every_process_fails_in_the_end_and_the_others_run(tmp
     assert all("ended while it ran this" in one["attempts"][0]["error"] for one in failed)
 
 
+@pytest.mark.slow
 def test_launchers_start_the_same_command_everywhere(tmp_path):
     sweep = Sweep(tmp_path, pause=0.02)
     workers = [sweep.start(*sweep.declared, "--worker", "--processes", "1") for _ in range(2)]
