@@ -85,3 +85,19 @@ def test_an_optimum_without_interval_is_undecided():
 def test_one_width_is_refused():
     with pytest.raises(ValueError, match="two widths or more"):
         grid_drift({32: -5})
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_an_interval_that_reaches_far_to_one_side_is_undecided(side):
+    """A slope of 0 that might be -3, or 3, is not said to transfer."""
+    ends = sorted((-5.0 + 0.1 * side, -5.0 - 6 * side))
+    found = drift({32: Optimum(-5.0, (-5.01, -4.99), None, -5.0), 64: Optimum(-5.0, tuple(ends), None, -5.0)})
+    assert (found.slope, found.verdict) == (0.0, "undecided")
+
+
+def test_the_same_optima_have_the_same_drift():
+    """A report that is made again says the same."""
+    known = {32: Optimum(-5.0, (-5.2, -4.8), None, -5.0), 64: Optimum(-5.5, (-5.9, -5.1), None, -5.0)}
+    assert drift(known) == drift(known)
+    grid = {96: -9, 192: -10, 384: -11, 768: -11}
+    assert grid_drift(grid) == grid_drift(grid)

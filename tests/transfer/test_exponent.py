@@ -7,7 +7,7 @@ import pytest
 from helpers.steady import HYPERPARAMETERS, family, trials
 
 from mupwd.transfer import fit_exponent
-from mupwd.transfer.exponent import star
+from mupwd.transfer.exponent import StarPoint, star
 
 WIDTHS = (32, 64, 128, 256)
 
@@ -130,7 +130,9 @@ def test_nan_and_diverged_trials_are_reported(residual):
 
 def test_a_star_is_small_and_varies_one_thing_at_a_time():
     points = star((32, 64, 128), 0.01, 1.0)
-    assert len(set(points)) == 7
-    assert {point.width for point in points[3:]} == {32}
+    assert points[:3] == [StarPoint(width, 0.01, 1.0) for width in (32, 64, 128)]
+    assert set(points[3:]) == {
+        StarPoint(32, rate, decay) for rate, decay in ((0.02, 1), (0.005, 1), (0.01, 2), (0.01, 0.5))
+    }
     with pytest.raises(ValueError, match="factor"):
         star((32, 64, 128), 0.01, 1.0, factor=1.0)

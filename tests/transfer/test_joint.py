@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mupwd.transfer import fit_joint_optimum
+from mupwd.transfer import fit_joint_optimum, joint
 
 RATES, DECAYS = range(-9, -2), range(-4, 4)
 
@@ -170,3 +170,59 @@ def test_a_grid_that_diverged_is_refused():
     table = {pair: dict.fromkeys(seeds, math.nan) for pair, seeds in grid((-6.0, 0.0)).items()}
     with pytest.raises(ValueError, match="all 56 pairs diverged; lower the learning rate"):
         fit_joint_optimum(table)
+
+
+def test_the_same_trials_have_the_same_intervals():
+    """Draws are of a fixed stream."""
+    table = grid((-6.0, 0.0), noise=0.01)
+    assert fit_joint_optimum(table) == fit_joint_optimum(table)
+
+
+def test_at_an_edge_no_trial_is_part_of_a_fit():
+    """So the number of trials that the fit rests on is 0."""
+    assert fit(grid((-12.0, 0.0))).trials == 0
+
+
+def test_intervals_end_one_grid_step_beyond_the_grid():
+    """An uneven grid: on every side it is the outermost step that counts."""
+    rates, decays = (-9, -8, -6, -5, -3), (-4, -3.5, 0, 2, 5)
+    rng = np.random.default_rng(3)
+    table = {
+        (2.0**lr, 2.0**wd): {seed: -0.5 * ((lr, wd) == (-6, 0)) + 3.0 * rng.normal() for seed in range(3)}
+        for lr in rates
+        for wd in decays
+    }
+    for pair in table:
+        if pair == (2.0**-6, 1.0):
+            table[pair] = dict.fromkeys(range(3), -9.0)
+    found = fit(table, window=20.0)
+    assert found.learning_rate.interval[0] >= -10
+    assert found.learning_rate.interval[1] <= -1
+    assert found.weight_decay.interval[0] >= -4.5
+    assert found.weight_decay.interval[1] <= 8
+    drawn = np.concatenate([found.learning_rate.draws, found.weight_decay.draws])
+    for limit in (-10, -1, -4.5, 8):
+        assert np.isclose(drawn, limit).any()
+
+
+def test_the_lowest_point_of_any_quadratic_in_a_box():
+    """Valleys have their minimum anywhere; of all others no point of the box lies lower than the one that is named."""
+    rng = np.random.default_rng(0)
+    limits = np.array([[-2.0, 3.0], [-1.0, 4.0]])
+    terms = rng.normal(size=(300, 5))
+    points, valleys = joint._minima(terms, limits)
+    x, y = (axis.ravel() for axis in np.meshgrid(*(np.linspace(*side, 101) for side in limits)))
+
+    def value(term, x, y):
+        a, b, c, d, e = term
+        return a * x**2 + b * y**2 + c * x * y + d * x + e * y
+
+    for term, point, valley in zip(terms, points, valleys, strict=True):
+        a, b, c, d, e = term
+        assert valley == (np.linalg.eigvalsh([[2 * a, c], [c, 2 * b]]).min() > 0)
+        if valley:
+            assert np.allclose([2 * a * point[0] + c * point[1] + d, 2 * b * point[1] + c * point[0] + e], 0)
+        else:
+            assert (limits[:, 0] <= point).all()
+            assert (point <= limits[:, 1]).all()
+            assert value(term, *point) <= value(term, x, y).min() + 1e-9

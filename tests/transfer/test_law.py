@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mupwd.transfer import Optimum, fit_optimum, transfer_law
 
@@ -79,3 +80,31 @@ def test_a_curvature_that_may_be_0_has_no_exponent():
             assert law.robustness is None
             return
     pytest.fail("no draw of 20 had a curvature within noise of 0")
+
+
+@pytest.mark.parametrize("misfit", [0.0, 0.02, 1.0])
+def test_the_interval_of_the_fit_error_is_that_of_the_noncentral_chi_square(misfit):
+    """Its ends are the misfits under which one as large as was seen is as improbable as the level says."""
+    half, level = 0.05, 0.9
+    at = {w: -5.0 - k + misfit * sign for k, (w, sign) in enumerate(zip(WIDTHS, (1, -1, -1, 1), strict=True))}
+    known = {w: Optimum(x, (x - half, x + half), None, x, curvature=1.0) for w, x in at.items()}
+    found = transfer_law(known, level=level).fit_error
+    freedom, variance = 2, (half / 1.959964) ** 2
+    statistic = 4 * misfit**2 / variance
+    for end, tail in zip(found.interval, (0.95, 0.05), strict=True):
+        noncentrality = end**2 * freedom / variance
+        if end == 0:
+            assert stats.chi2.cdf(statistic, freedom) <= tail
+        else:
+            assert stats.ncx2.cdf(statistic, freedom, noncentrality) == pytest.approx(tail, abs=1e-3)
+
+
+def test_optima_without_an_error_have_a_misfit_without_one():
+    """As optima of losses without noise have."""
+    known = {
+        w: Optimum(x, (x, x), None, x, curvature=1.0)
+        for w, x in zip(WIDTHS, (-4.9, -6.1, -7.1, -7.9), strict=True)
+    }
+    found = transfer_law(known).fit_error
+    assert found.interval == (found.value, found.value)
+    assert found.value == pytest.approx(0.1 * math.sqrt(2))

@@ -65,3 +65,28 @@ def test_seeds_that_are_not_common_and_widths_that_are_too_few_are_said():
     apart = penalties({"bad": best(0.2, rng, seeds=(7,)), "good": best(0.0, rng)})
     assert "no finite difference at width 32, 64, 128: run the pairs" in apart["bad"]
     assert "share no width" in penalties({"a": best(0.2, rng), "b": best(0.0, rng, widths=(7,))})["a"]
+
+
+@pytest.mark.parametrize("off", [0.0, 0.2])
+def test_the_interval_at_infinite_width_is_that_of_the_weighted_line(off):
+    """Errors go through the line as its coefficients say, and grow by the scatter where that is larger than 1."""
+    halves = {32: 0.01, 64: 0.03, 128: 0.02, 256: 0.05}
+    bump = dict(zip(halves, (1.0, -1.0, -1.0, 1.0), strict=True))
+    values = {w: 0.1 + 3 / w + off * bump[w] for w in halves}
+    found = infinite_width({w: Estimate(v, (v - halves[w], v + halves[w])) for w, v in values.items()})
+    x = np.array([[1.0, 1 / w] for w in halves])
+    to_limit = np.linalg.inv(x.T @ x) @ x.T
+    y = np.array(list(values.values()))
+    sizes = np.array(list(halves.values()))
+    residuals = (y - x @ (to_limit @ y)) / (sizes / 1.959964)
+    scatter = max(1.0, math.sqrt(residuals @ residuals / (len(y) - 2)))
+    half = math.sqrt(np.sum((to_limit[0] * sizes) ** 2)) * scatter
+    assert (scatter > 1) == (off > 0)
+    assert found.value == pytest.approx(to_limit[0] @ y)
+    assert found.interval == pytest.approx((found.value - half, found.value + half), rel=1e-4)
+
+
+def test_a_difference_without_an_error_is_no_division_by_it():
+    """A width at which two recipes have the very same trials."""
+    exact = {w: Estimate(0.1 + 3 / w, (0.1 + 3 / w,) * 2) for w in (32, 64, 128)}
+    assert infinite_width(exact).interval == pytest.approx((0.1, 0.1))

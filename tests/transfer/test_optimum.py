@@ -102,3 +102,73 @@ def test_the_interval_ends_where_the_loss_is_clearly_worse():
     optimum = fit_optimum(losses)
     assert optimum.interval is not None
     assert -8 <= optimum.interval[0] < optimum.interval[1] <= -2
+
+
+def test_a_grid_coarser_than_the_window_takes_the_neighbours():
+    """Three octaves apart, nothing but the best value lies within two."""
+    optimum = fit_optimum({2.0**k: {0: (k + 5.5) ** 2, 1: (k + 5.5) ** 2 + 0.1} for k in (-11, -8, -5, -2)})
+    assert optimum.log2 == pytest.approx(-5.5)
+    assert optimum.edge is None
+
+
+def test_a_neighbour_that_diverged_leaves_too_few_for_a_parabola():
+    """The minimum lies between the best value's neighbours; where, three points would say."""
+    losses = {2.0**-8: {0: 1.1}, 2.0**-6: {0: 1.0}, 2.0**-5: {0: math.inf}}
+    optimum = fit_optimum(losses)
+    assert (optimum.log2, optimum.interval, optimum.edge) == (-6.0, (-8.0, -5.0), "flat")
+
+
+def test_a_parabola_that_curves_downwards_is_flat_whatever_the_noise():
+    """A dip of one value in a hill: the best value is named, and its interval ends where losses are clearly worse."""
+    heights = {
+        -9: 1.5,
+        -8: 1.0,
+        -7.5: 1.2,
+        -7: 1.3,
+        -6.5: 1.2,
+        -6: 0.98,
+        -5.5: 1.2,
+        -5: 1.3,
+        -4: 1.0,
+        -3: 1.5,
+    }
+    rng = np.random.default_rng(0)
+    losses = {2.0**k: {seed: loss + 0.001 * rng.normal() for seed in range(3)} for k, loss in heights.items()}
+    optimum = fit_optimum(losses)
+    assert (optimum.log2, optimum.edge) == (-6.0, "flat")
+    assert optimum.curvature < 0
+
+
+def test_one_degree_of_freedom_is_enough_for_an_interval():
+    """Four values of one seed, three numbers of a parabola."""
+    heights = {-8: 1.31, -7: 1.0, -6: 0.9, -5: 1.02, -4: 1.28}
+    optimum = fit_optimum({2.0**k: {0: loss} for k, loss in heights.items() if k < -4}, window=1.0)
+    assert optimum.interval is None
+    optimum = fit_optimum({2.0**k: {0: loss} for k, loss in heights.items()}, window=2.0)
+    assert optimum.interval is not None
+    assert optimum.noise > 0
+
+
+def test_both_ends_of_the_interval_are_the_nearest_values_that_are_clearly_worse():
+    """Where a parabola can hardly be seen, what is clearly worse than the best bounds the minimum, on either side."""
+    rng = np.random.default_rng(1)
+
+    def losses(walls):
+        return {
+            2.0**k: {
+                seed: (1.0 if walls[0] < k < walls[1] else 1.2) + 0.01 * rng.normal() for seed in range(12)
+            }
+            for k in range(-12, 1)
+        }
+
+    for walls in ((-9, -3), (-8, -4)):
+        optimum = fit_optimum(losses(walls), window=1.0)
+        low, high = optimum.interval
+        assert walls[0] <= low < high <= walls[1]
+        assert low == walls[0] or high == walls[1]
+
+
+def test_the_same_trials_have_the_same_interval():
+    """Draws are of a fixed stream: a report that is made again says the same."""
+    losses = curve(-6.3, 0.05, 0.02, np.random.default_rng(0))
+    assert fit_optimum(losses) == fit_optimum(losses)

@@ -204,3 +204,10 @@ def test_targets_that_differ_are_not_compared(observations, scores):
     narrow = scorecard(one for one in observations if one.width < 128)
     with pytest.raises(ValueError, match="targets differ: 128 and 64"):
         recipe_gain(scores["stays"], narrow["moves"])
+
+
+def test_the_regret_is_the_targets(scores):
+    """Of the widest width that ran, not of another."""
+    for score in scores.values():
+        assert score.regret == score.regrets[score.target]
+        assert score.regret != score.regrets[64]

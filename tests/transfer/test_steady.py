@@ -238,3 +238,23 @@ def test_finished_trials_without_decay_are_refused(residual):
     runs = [SteadyRun(width, 0.1, 0.0, 0, {}) for width in WIDTHS]
     with pytest.raises(ValueError, match=r"at weight decay 0.*no steady state"):
         judge_steady_state(runs, {width: residual.plan(width, form="forward") for width in WIDTHS})
+
+
+def test_the_steps_of_three_timescales(residual):
+    """Of the parameter that decays most slowly, and half of the warmup, in which the rate is half on average."""
+    plan = residual.plan(128, form="forward")
+    slowest = min(one.lr * one.wd for one in plan.values() if one.role == "matrix")
+    assert steps_needed([plan], 2**-6, 0.5) == math.ceil(3 / (2**-7 * slowest))
+    assert (
+        steps_needed([plan, residual.plan(32)], 2**-6, 0.5, warmup=20)
+        == math.ceil(3 / (2**-7 * slowest)) + 10
+    )
+
+
+def test_a_run_that_did_not_decay_at_all_says_no_number_of_steps(residual):
+    """At a learning rate of 0 no number would be enough."""
+    found = check(
+        residual, trials(residual, metrics=lambda width, seed, m: {**m, "train/decay_elapsed": 0.0})
+    )
+    assert {line.verdict for line in found.lines} == {"too short"}
+    assert all(set(line.steps.values()) == {0} for line in found.lines)
