@@ -24,7 +24,17 @@ Runs = Mapping[int, Sequence[Run]]  # by width, one per seed
 
 
 class Divergence(NamedTuple):
-    """A run whose loss was not finite."""
+    """A run whose loss was not finite.
+
+    Attributes:
+      width: of the model.
+      seed: of the run.
+      step: the first one whose loss was not finite.
+
+    Example:
+      >>> Divergence(width=256, seed=0, step=3).step
+      3
+    """
 
     width: int
     seed: int

@@ -89,6 +89,20 @@ class CoordinateCheck:
 
         Raises:
           ModuleNotFoundError: matplotlib is missing; it comes with `pip install 'mupwd[proxy]'`.
+
+        Example:
+          >>> import pathlib, tempfile, numpy as np, mupwd
+          >>> shapes = lambda d: {"up": np.ones((d, 4 * d))}
+          >>> family = mupwd.family_from_shapes(shapes(64), shapes(128), axes={"up": "in out"})
+          >>> plans = {width: family.plan(shapes(width)) for width in (64, 128, 256)}
+          >>> from mupwd.diagnostics.coordinate_verdict import Line
+          >>> values, once = {64: (0.1,), 128: (0.11,), 256: (0.1,)}, dict.fromkeys((64, 128, 256), np.ones((1, 5)))
+          >>> line = Line("up", "", "change", values, (0.0, 0.0), 0.0, (-0.1, 0.1), "pass")
+          >>> check = CoordinateCheck((line,), plans, seeds=1, steps=4, level=0.95, losses=once, outputs=once)
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     check.plot(f"{folder}/coordinates.svg")
+          ...     len(list(pathlib.Path(folder).iterdir()))
+          1
         """
         from mupwd.diagnostics.coordinate_plot import draw
 

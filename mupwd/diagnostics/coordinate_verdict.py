@@ -29,6 +29,11 @@ class Line:
       note: why there is nothing to judge, or what else went wrong; else empty.
       more_seeds: for "undecided", further seeds at the same widths that should decide; None where none would.
       more_widths: likewise further widths, each as far from the last as those that ran.
+
+    Example:
+      >>> line = judged("up", "", "change", {64: (0.1,), 128: (0.21,), 256: (0.4,)}, (0.0, 0.0), level=0.95)
+      >>> line.verdict, round(line.exponent, 2)
+      ('fail', 1.0)
     """
 
     path: str

@@ -19,6 +19,12 @@ class Exponent:
     Attributes:
       value: least-squares estimate.
       interval: low and high end; None where no residual is left to judge by (one seed at two points).
+
+    Example:
+      >>> fit = fit_powers({"width": [32, 64, 128]}, [1.0, 2.0, 4.2])
+      >>> e = fit.exponents["width"]
+      >>> round(e.value, 2), e.interval[0] < 1 < e.interval[1], round(e.half_width, 2)
+      (1.04, True, 0.26)
     """
 
     value: float
@@ -41,6 +47,11 @@ class PowerFit:
       level: of the intervals.
       noise: variance of log2 y between seeds at one point.
       misfit: variance of log2 y of the points about the law, beyond what the seeds explain.
+
+    Example:
+      >>> fit = fit_powers({"width": [32, 64, 128]}, [1.0, 2.0, 4.2])
+      >>> fit.points_needed("width", half_width=0.1), fit.seeds_needed("width", half_width=0.1)
+      (1, 2)
     """
 
     exponents: dict[str, Exponent]

@@ -84,6 +84,9 @@ class Family:
           token_ratio: training tokens, target / base.
           sequence_ratio: sequence length, target / base; no recipe has a rule for it.
 
+        Returns:
+          A `Plan`: print it, or hand it to an optimizer.
+
         Raises:
           PlanError: the target does not fit the family, or the recipe cannot be applied to it.
           TraceError: a width was given, but the family was loaded or made from shapes.

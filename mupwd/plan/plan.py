@@ -299,6 +299,9 @@ class Plan(Mapping[str, ParameterPlan]):
         Args:
           path: its canonical name.
 
+        Returns:
+          Several lines: role and sizes, what each axis does and where the program says so, then a line per multiplier.
+
         Raises:
           PlanError: no parameter has that name; the message holds the nearest ones.
 

@@ -95,7 +95,14 @@ class TrainState(NamedTuple):
 
 
 class ObservedState(NamedTuple):
-    """A `TrainState` with the spectra's state, where `TrainConfig.observe_every` is given."""
+    """A `TrainState` with the spectra's state, where `TrainConfig.observe_every` is given.
+
+    Attributes:
+      step: that was done last.
+      params: of the model.
+      opt_state: of the optimizer.
+      spectra: state of `mupwd.track_spectrum`.
+    """
 
     step: Any
     params: Any

@@ -29,6 +29,17 @@ class Logits:
       exponent: the model scales the product by `size**exponent`: -0.5 for the usual attention.
       mixed: the same place makes products of other sizes or scales too, as where one attention is called with two
         head_dims, so that no factor can be put on one of them alone.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, mupwd
+      >>> def build(width):
+      ...     def fn(params, x):
+      ...         q, k = x @ params["q"], x @ params["k"]
+      ...         return jax.nn.softmax(q @ k.T * width**-0.5) @ x
+      ...     return fn, {"q": jnp.ones((3, width)), "k": jnp.ones((3, width))}
+      >>> (found,) = mupwd.family(build, base=16, inputs=(jnp.ones((5, 3)),)).logits
+      >>> found.size, found.exponent
+      (16, -0.5)
     """
 
     source: str

@@ -57,6 +57,17 @@ class ModuleExponent:
         outside.
       weight_decay: likewise b and -1/2.
       note: why there is no fit; else empty.
+
+    Example:
+      >>> rates, decays, widths = [1, 1, 1, 2, 1], [1, 1, 1, 1, 2], [1, 2, 4, 1, 1]
+      >>> points = zip(rates, decays, widths, strict=True)
+      >>> sigma = [(rate / decay) ** 0.5 * ratio**0.75 * 1.001**i for i, (rate, decay, ratio) in enumerate(points)]
+      >>> columns = {"learning_rate": rates, "weight_decay": decays, "ratio": widths}
+      >>> free = fit_powers(columns, sigma)
+      >>> imposed = fit_powers(columns, sigma, known={"learning_rate": 0.5, "weight_decay": -0.5})
+      >>> found = ModuleExponent("up", free, imposed, free, 0.5, "holds", "holds")
+      >>> round(found.e.value, 2), found.theory_holds
+      (0.75, True)
     """
 
     name: str

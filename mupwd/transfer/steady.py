@@ -39,6 +39,11 @@ class SteadyLine:
       more_seeds: for "undecided", further seeds at these widths that should decide; None where none would.
       more_widths: likewise further widths, each as far from the last as those that ran.
       note: what else is to be said; else empty.
+
+    Example:
+      >>> line = SteadyLine("layers/*/up", "sigma", {32: (1.0,), 64: (1.1,)}, "fail", slope=0.14, decay=0.5)
+      >>> round(line.implied_decay, 2)  # a decay of ratio**0.78 in the place of ratio**0.5 would keep it
+      0.78
     """
 
     name: str
