@@ -11,17 +11,21 @@ HEADS, BASE = 2, 16
 X = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
 
 
+def drawn(width, seed, square="qkv"):
+    """Parameters of a network whose matrices are square between a stem and a readout."""
+    shapes = {"stem": (3, width), **dict.fromkeys(square, (width, width)), "out": (width, 4)}
+    keys = jax.random.split(jax.random.key(seed), len(shapes))
+    return {
+        name: jax.random.normal(key, shape) / np.float32(np.sqrt(shape[0]))
+        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+
+
 def attention(scale, *, early=False):
     """A family's build; `scale(head_dim)` multiplies the logits, or the queries where `early`."""
 
     def build(width, seed=0):
-        names = ("stem", "q", "k", "v", "out")
-        shapes = [(3, width), (width, width), (width, width), (width, width), (width, 4)]
-        keys = jax.random.split(jax.random.key(seed), len(names))
-        params = {
-            name: jax.random.normal(key, shape) / np.float32(np.sqrt(shape[0]))
-            for name, key, shape in zip(names, keys, shapes, strict=True)
-        }
+        params = drawn(width, seed)
 
         def fn(params, x):
             head_dim = width // HEADS
@@ -155,13 +159,7 @@ def two_attentions(heads, scale=usual):
     """Build of a model that calls one attention twice, with other numbers of heads: head_dims, where None is fixed."""
 
     def build(width, seed=0):
-        names = ("stem", *(f"{i}{name}" for i in range(len(heads)) for name in "qkv"), "out")
-        shapes = [(3, width), *[(width, width)] * (3 * len(heads)), (width, 4)]
-        keys = jax.random.split(jax.random.key(seed), len(names))
-        params = {
-            name: jax.random.normal(key, shape) / np.float32(np.sqrt(shape[0]))
-            for name, key, shape in zip(names, keys, shapes, strict=True)
-        }
+        params = drawn(width, seed, [f"{i}{name}" for i in range(len(heads)) for name in "qkv"])
 
         def attend(h, kernels, count):
             def cut(kernel):
@@ -198,13 +196,7 @@ def test_other_products_on_the_line_of_the_logits_have_no_factor():
     """Attention in one expression: its weights times its values contract the same axes, over tokens."""
 
     def build(width, seed=0, scale=usual):
-        names = ("stem", "q", "k", "v", "out")
-        shapes = [(3, width), (width, width), (width, width), (width, width), (width, 4)]
-        keys = jax.random.split(jax.random.key(seed), len(names))
-        params = {
-            name: jax.random.normal(key, shape) / np.float32(np.sqrt(shape[0]))
-            for name, key, shape in zip(names, keys, shapes, strict=True)
-        }
+        params = drawn(width, seed)
 
         def fn(params, x):
             h = x @ params["stem"]
@@ -240,13 +232,7 @@ def test_queries_that_are_also_used_unscaled(later):
     """A gate, or a norm that is looked at, reads the query beside the scale of the logits."""
 
     def build(width, seed=0):
-        names = ("stem", "q", "k", "v", "out")
-        shapes = [(3, width), (width, width), (width, width), (width, width), (width, 4)]
-        keys = jax.random.split(jax.random.key(seed), len(names))
-        params = {
-            name: jax.random.normal(key, shape) / np.float32(np.sqrt(shape[0]))
-            for name, key, shape in zip(names, keys, shapes, strict=True)
-        }
+        params = drawn(width, seed)
 
         def fn(params, x):
             h = x @ params["stem"]
