@@ -168,14 +168,29 @@ def stacked(batches: Batches, seed: int, steps: int) -> Any:
             )
         inputs, targets = batch
         inputs = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
-        wrapped = jax.tree.map(lambda leaf: np.asarray(leaf) if is_array(leaf) else _Flag(leaf), inputs)
+        wrapped = jax.tree.map(_stackable, inputs)
         found.append((wrapped, jax.tree.map(np.asarray, targets)))
         if (own := _described(found[-1])) != (first := _described(found[0])):
             raise ValueError(
                 f"batches(seed={seed}, step={step}): expected what step 0 has, {first}; found {own}. One program "
                 "trains on all steps: give every batch the same shapes"
             )
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+    return jax.tree.map(_stack, *found)
+
+
+def _stackable(leaf: Any) -> Any:
+    if not is_array(leaf):
+        return _Flag(leaf)
+    return leaf if _is_key(leaf) else np.asarray(leaf)
+
+
+def _stack(*leaves: Any) -> Any:
+    return jnp.stack(leaves) if _is_key(leaves[0]) else np.stack(leaves)
+
+
+def _is_key(leaf: Any) -> bool:
+    """Whether an array holds keys of random numbers, which numpy cannot."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _unwrapped(inputs: Any) -> Any:

@@ -136,6 +136,10 @@ class Trainer:
           OSError: the disk is full.
         """
         _check_hyper(learning_rate, weight_decay, seed)
+        learning_rate, weight_decay = (
+            float(learning_rate),
+            float(weight_decay),
+        )  # of numpy's, as JSON has them
         run = partial(self._manifest, learning_rate, weight_decay, seed)
         # Processes that differ, if only in the text on their disk, would train on without a word.
         check_same("the run", lambda: {**run(), "versions": environment()["versions"]})

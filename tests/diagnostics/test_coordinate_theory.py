@@ -141,6 +141,27 @@ def test_flags_among_the_inputs_stay_python():
         mupwd.coordinate_check(family, lambda _, step: ((X, step > 0, flags[1]), Y), loss, **settings)
 
 
+def test_keys_among_the_inputs_are_stacked():
+    """A model with dropout is called with one, another at every step."""
+
+    def build(width, seed):
+        def fn(params, x, key):
+            h = jax.nn.relu(x @ params["in"])
+            return jnp.where(jax.random.bernoulli(key, 0.9, h.shape), h, jnp.zeros_like(h)) @ params["out"]
+
+        keys = jax.random.split(jax.random.key(seed))
+        draw = lambda key, *shape: jax.random.normal(key, shape) * np.float32(shape[0] ** -0.5)  # noqa: E731
+        return fn, {"in": draw(keys[0], X.shape[1], width), "out": draw(keys[1], width, Y.shape[1])}
+
+    family = mupwd.family(build, base=WIDTHS[0], inputs=(X, jax.random.key(0)))
+
+    def batches(seed, step):
+        return (X, jax.random.fold_in(jax.random.key(seed), step)), Y
+
+    check = mupwd.coordinate_check(family, batches, loss, learning_rate=1e-3, widths=WIDTHS, seeds=1, steps=1)
+    assert check["out"]
+
+
 def test_a_batch_that_is_no_pair():
     with pytest.raises(ValueError, match=r"expected a pair \(inputs, targets\).*found tuple of 3"):
         mupwd.coordinate_check(two_layers(), (X, Y, Y), loss, learning_rate=1e-3)

@@ -103,6 +103,7 @@ def test_a_finished_run_is_not_run_again(finished, trainer):
     directory, result = finished
     before = (directory / "metrics.jsonl").read_bytes()
     assert trainer.run(2**-5, 0.1, seed=0, directory=directory) == result
+    assert trainer.run(np.float32(2**-5), np.float64(0.1), seed=0, directory=directory) == result
     assert (directory / "metrics.jsonl").read_bytes() == before
 
 
