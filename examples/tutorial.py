@@ -34,7 +34,7 @@ def loss(logits, targets):
 
 
 def batch(seed, step):
-    windows = TEXT.batch(seed, step, 128, CONTEXT)
+    windows = TEXT.batch(seed, step, 128, CONTEXT)  # of CONTEXT + 1 tokens
     return windows[:, :-1], windows[:, -1]
 
 
@@ -73,6 +73,7 @@ def program(width, recipe):
 
 def train(width, hyperparameters, seed, directory):
     plan, run = program(width, hyperparameters["recipe"])
+    # The plan is given since a sweep also tries other recipes.
     graph, params = nnx.split(family.init(width, seed=seed, plan=plan))
     batches = [batch(seed, step) for step in range(hyperparameters["steps"])]
     pair = (jnp.float32(hyperparameters[name]) for name in ("learning_rate", "weight_decay"))
