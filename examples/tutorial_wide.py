@@ -1,6 +1,6 @@
 """The last step of docs/tutorial.md: the wide model, with the two numbers of the narrow one.
 
-    python tutorial_wide.py WIDTH STEPS        both or neither (512 400)
+Arguments: WIDTH STEPS, both or neither (512 400).
 """
 
 import sys
