@@ -71,7 +71,7 @@ def core(readme: Path) -> None:
     lines = text.partition("```python\n")[2].partition("```")[0]
     known = {"build": plain.build, "tokens": plain.inputs[0]}
     exec(lines, known)
-    plan, tx, (forward, params) = known["plan"], known["tx"], (plain.forward, known["model"])
+    plan, tx, (forward, params) = known["plan"], known["tx"], (plain.forward, known["params"])
     assert (plan["hidden"].lr, plan["hidden"].wd, plan["readout"].wd) == (1 / 16, 4, 0), str(plan)
     x = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
 
