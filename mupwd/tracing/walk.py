@@ -82,7 +82,8 @@ class Walk:
             results = self.run(body, body_of(delta), values, location, record)
             self._callers.pop()
             return results
-        written = self._written(eqn)
+        # A line is looked up in a traceback: only where a use may be met.
+        written = self._written(eqn) if touched else None
         line = source_line(written) if touched else ""
         site = Site(name, line, location, record, self.names, delta.params, written=written)
         match name:
@@ -95,9 +96,10 @@ class Walk:
             case "optimization_barrier":
                 return [replace(v, dims=d) for v, d in zip(values, dims, strict=True)]
         if name in MUTABLE:
+            where = source_line(self._written(eqn))
             raise TraceError(
-                f"the program keeps values in a mutable array ({name} at {source_line(written)}), where they cannot be "
-                "followed; carry them as values of a scan instead"
+                f"the program keeps values in a mutable array ({name} at {where}), where they cannot be followed; "
+                "carry them as values of a scan instead"
             )
         if name in COLLECTIVES and (axes := [a for a in eqn.params["axes"] if isinstance(a, int)]):
             # Of vmap with an axis name: what is reduced is an axis of the array.
