@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mupwd.commands.shared import again, integers, interrupted, need, pair, split_names
+from mupwd.commands.shared import again, interrupted, need
 
 _EPILOG = """\
 a sweep is a full grid, declared by flags, by a file, or by a file that flags override:
@@ -35,7 +35,8 @@ Stop it whenever you like, even with kill -9: `mupwd sweep DIR` goes on. Start i
 machines with one file system, and they share the work; each trial's result is recorded once. A trial that diverges is a
 result. One that raises, or whose process is killed, is tried again, recorded with its error, and stops nothing (with
 --processes 1, the default with one GPU or a TPU, trials run in the command's own process: what kills that ends it).
-Flags for an existing directory change its grid: what has finished is kept.
+Flags for an existing directory change its grid, and what they leave out stays as it is there: both are said, and what
+has finished is kept.
 
 on a cluster, whose machines see DIR and the code by the same names: --executor slurm or ray starts --workers workers,
 each of which runs trials until none is missing, --processes at a time (default: one per GPU of the worker, else one per
@@ -64,14 +65,6 @@ files in DIR:
 
 exit code: 0: all trials have results; 1: some failed; 2: the command could not be carried out; 130: interrupted.
 """
-
-
-_EITHER = (
-    ("steps", "tokens_per_parameter"),
-    ("tokens_per_parameter", "steps"),
-    ("halving", "optuna"),
-    ("optuna", "halving"),
-)
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -174,7 +167,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--workers must be at least 1, got {args.workers}")
     if args.retries < 0:
         raise ValueError(f"--retries must be at least 0, got {args.retries}")
-    from mupwd.commands.sweep_actions import dry_run, only_run, run_and_judge, show_status
+    from mupwd.commands.sweep_actions import dry_run, notice, only_run, run_and_judge, show_status
+    from mupwd.commands.sweep_declared import declared
     from mupwd.sweep.declare import read_sweep
 
     known = read_sweep(args.directory) if args.directory.is_dir() else None
@@ -183,7 +177,8 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"{args.directory} holds no sweep; give the directory of one")
         return show_status(args.directory, known)
     try:
-        sweep = _declared(args, known)
+        # A worker keeps to what the directory holds, and refuses any other grid.
+        sweep = declared(args, known, (lambda text: None) if args.worker else notice)
         if args.worker:
             declares = known is not None or args.config is not None or args.widths is not None
             return only_run(args, sweep if declares else None)
@@ -192,53 +187,3 @@ def run(args: argparse.Namespace) -> int:
         return run_and_judge(args, sweep)
     except KeyboardInterrupt:
         return interrupted("mupwd sweep", args.directory, again(args))
-
-
-def _declared(args: argparse.Namespace, known: Any) -> Any:
-    """What the directory holds, overridden by the file, overridden by flags."""
-    from mupwd.sweep.declare import Sweep, fields_of, read_declaration
-    from mupwd.sweep.grid import octaves, parse_values
-
-    fields: dict[str, Any] = {
-        "widths": (32, 64, 128),
-        "learning_rates": octaves(2**-9, 2**-3),
-        "weight_decays": octaves(2**-4, 1.0, 2.0),
-        "recipes": ("mupwd", "sp"),
-        "seeds": (0, 1),
-        "steps": 400,
-    }
-    if known is not None:
-        fields = {name: getattr(known, name) for name in Sweep.__dataclass_fields__}
-    given = {} if args.config is None else read_declaration(args.config)
-    flags = {
-        name: value
-        for name in (
-            "learning_rates",
-            "weight_decays",
-            "seeds",
-            "base",
-            "steps",
-            "tokens_per_parameter",
-            "train",
-            "halving",
-            "optuna",
-        )
-        if (value := getattr(args, name)) is not None
-    }
-    for name in ("learning_rates", "weight_decays"):
-        if name in flags:
-            flags[name] = parse_values(f"--{name}", flags[name])
-    if args.widths is not None:
-        flags["widths"] = integers("--widths", args.widths)
-    if args.recipes is not None:
-        flags["recipes"] = split_names(args.recipes)
-    for more in (given, fields_of(flags, "flags")):
-        more = more | {name: more[name] or None for name in ("halving", "optuna") if name in more}
-        # One horizon replaces the other, and one way to leave trials out.
-        for name, other in _EITHER:
-            if more.get(name) is not None and more.get(other) is None:
-                fields.pop(other, None)
-        fields |= more
-    given_values = dict(pair("--set", one) for one in args.set)
-    fields["hyperparameters"] = {**fields.get("hyperparameters", {}), **given_values}
-    return Sweep(**fields)

@@ -46,7 +46,7 @@ def dry_run(args: argparse.Namespace, sweep: Sweep) -> int:
     """
     prepared = prepare_named(sweep)
     processes = processes_at_a_time(args.processes)
-    store = Store(args.directory, _notice) if (args.directory / "trials").is_dir() else None
+    store = Store(args.directory, notice) if (args.directory / "trials").is_dir() else None
     study = prepared.sweep.study()
     wanted, results = look(study, store)
     missing = [trial for trial in wanted if trial.id not in results]
@@ -92,7 +92,7 @@ def show_status(directory: Path, sweep: Sweep) -> int:
       directory: that holds it.
       sweep: what it holds.
     """
-    found = status(sweep.study(), Store(directory, _notice), Claims(directory, _notice))
+    found = status(sweep.study(), Store(directory, notice), Claims(directory, notice))
     left = "" if found.seconds_left is None else f"; about {duration(found.seconds_left)} left"
     if found.waiting and not found.running:
         left = f"; nobody works on it: mupwd sweep {directory} goes on"
@@ -149,7 +149,7 @@ def run_and_judge(args: argparse.Namespace, sweep: Sweep) -> int:
             file=sys.stderr,
         )
     if ran.failed:
-        store = Store(directory, _notice)
+        store = Store(directory, notice)
         attempts = max(len(store.failures(trial)) for trial in ran.failed)
         print(f"mended? {again(args)} --retries {attempts} tries them again", file=sys.stderr)
     return 1 if ran.failed else 0
@@ -175,10 +175,10 @@ def _cluster(args: argparse.Namespace) -> Cluster | None:
     if args.executor == "slurm":
         from mupwd.sweep.slurm_workers import SlurmWorkers
 
-        return Cluster(SlurmWorkers(args.directory, resources, args.processes, args.retries, _notice), count)
+        return Cluster(SlurmWorkers(args.directory, resources, args.processes, args.retries, notice), count)
     from mupwd.sweep.ray_workers import RayWorkers
 
-    return Cluster(RayWorkers(args.directory, resources, args.processes, args.retries, _notice), count)
+    return Cluster(RayWorkers(args.directory, resources, args.processes, args.retries, notice), count)
 
 
 def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console, goes_on: str) -> list[Path]:
@@ -208,6 +208,13 @@ def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console, goe
         write_json(files[0], {"setting": prepared.sweep.as_json(), "recipes": as_json(scores)})
     print_scorecard(console, scores, setting)
     print_measures(console, scores)
+    if len(prepared.sweep.widths) == 1:
+        (width,) = prepared.sweep.widths
+        console.print(
+            f"Whether that holds for wider models: {goes_on} --widths {width},{2 * width} runs the same there.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if extensions(result.observation() for result in ran.results):
         beyond = (
             "--extend goes beyond it" if prepared.sweep.optuna is None else "with wider ranges goes beyond it"
@@ -239,5 +246,10 @@ def _extended(sweep: Sweep, results: Sequence[Result]) -> Sweep | None:
     return dataclasses.replace(sweep, **axes)
 
 
-def _notice(text: str) -> None:
+def notice(text: str) -> None:
+    """Says on stderr what should not go unseen.
+
+    Args:
+      text: a clause.
+    """
     print(f"notice: {text}", file=sys.stderr)

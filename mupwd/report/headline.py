@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mupwd.report.words import UNIT, Mark, Sentence, estimate_words, regret_words
+from mupwd.report.words import UNIT, Mark, Sentence, alone, estimate_words, regret_words
 from mupwd.transfer import Drift, RecipeScore
 
 _NAMES = ("learning rate", "weight decay")
@@ -18,7 +18,9 @@ def headline(score: RecipeScore, unit: str = UNIT) -> Sentence:
       score: of the recipe.
       unit: of losses.
     """
-    tuned_at, target = min(score.widths), score.target
+    tuned_at, target = score.tuned_at, score.target
+    if tuned_at == target:
+        return alone(score)
     if not math.isfinite(score.regret.value):
         return Sentence(
             "bad", f"What was tuned at width {tuned_at} diverges at width {target}: do not carry it over"
@@ -52,7 +54,7 @@ def headline(score: RecipeScore, unit: str = UNIT) -> Sentence:
 def _open(score: RecipeScore, unsure: dict[str, Drift | None], unit: str) -> str:
     sure = [name for name in _NAMES if name not in unsure]
     hints = "; ".join(_hint(name, one) for name, one in unsure.items())
-    where = f"from width {min(score.widths)} to {score.target}"
+    where = f"from width {score.tuned_at} to {score.target}"
     if sure:
         text = (
             f"The {sure[0]} transfers {where}; about the {next(iter(unsure))} the runs cannot tell ({hints})"
@@ -77,7 +79,7 @@ def _cost(score: RecipeScore, unit: str) -> str:
     if regret.interval is None:
         return ""
     if regret.within_noise:
-        return f"what was tuned at width {min(score.widths)} lost nothing measurable {where}"
+        return f"what was tuned at width {score.tuned_at} lost nothing measurable {where}"
     return f"tuning {where} would have won {estimate_words(regret)}{unit}"
 
 

@@ -25,7 +25,7 @@ def print_measures(console: Console, scores: Mapping[str, RecipeScore]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1), header_style="dim")
     table.add_column("recipe", no_wrap=True)
     table.add_column("width", justify="right")
-    for column in ("joint best learning rate", "and weight decay", "sensitivity", "regret"):
+    for column in ("minimum over both: learning rate", "weight decay", "sensitivity", "regret"):
         table.add_column(column, no_wrap=True)
     reasons: dict[str, None] = {}
     for score in scores.values():
@@ -39,7 +39,7 @@ def print_measures(console: Console, scores: Mapping[str, RecipeScore]) -> None:
                 escape(_words(score.regrets.get(width))),
             )
             reasons |= dict.fromkeys(f"{name}: {why}" for name, why in one.missing.items())
-    console.print()
+    console.print("\nBesides (docs/transfer.md says what each number is):", style="dim", highlight=False)
     # As wide as its content: a narrower terminal wraps it, which loses nothing.
     table.width = Measurement.get(console, console.options.update(max_width=_ANY), table).maximum
     console.print(table, crop=False)
@@ -71,7 +71,7 @@ def _lines(score: RecipeScore) -> list[str]:
     if score.tuning_gain is not None:
         gain = score.tuning_gain
         found.append(
-            f"{score.recipe}: the sweep at width {min(score.widths)} costs what {gain.bought} trials at width "
+            f"{score.recipe}: the sweep at width {score.tuned_at} costs what {gain.bought} trials at width "
             f"{score.target} do; the best of so many would lose {_words(gain.gain)} against the transferred pair"
         )
     return found

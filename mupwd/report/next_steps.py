@@ -22,7 +22,12 @@ def next_steps(
       failed: names that its coordinate check failed.
       others: which recipes to take in its place, in words.
     """
-    mark, tuned_at = overall(score), min(score.widths)
+    mark, tuned_at = overall(score), score.tuned_at
+    if tuned_at == score.target:
+        return [
+            "run the same learning rates and weight decays at another width: in the directory of a sweep, mupwd sweep "
+            f"DIR --widths {tuned_at},{2 * tuned_at}"
+        ]
     found = [f"{name} fails the coordinate check: look at its panel first" for name in failed[:3]]
     found += failing(steady)
     if mark == "good" or (mark == "open" and usable(score)):

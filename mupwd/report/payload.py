@@ -194,9 +194,11 @@ def _check(group: Group, name: str, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _title(scores: Sequence[RecipeScore], groups: Sequence[Group]) -> str:
-    spans = {(min(one.widths), one.target) for one in scores}
+    spans = {(one.tuned_at, one.target) for one in scores}
     if len(spans) == 1:
         ((tuned_at, target),) = spans
+        if tuned_at == target:
+            return f"Tuned at width {target}"
         return f"Tuned at width {tuned_at}, applied at width {target}"
     count = sum(len(group.runs) for group in groups)
     return f"{count} run{'s'[: count != 1]} of {', '.join(group.name for group in groups)}"

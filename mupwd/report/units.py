@@ -42,7 +42,7 @@ def units_of(group: Group, score: RecipeScore) -> Units:
         found = next((one for one in plans if one is not None), otherwise)
         return (1.0, 1.0) if found is None and width == base else found
 
-    return Units(base, at(min(score.widths), said.tuned), at(score.target, said.target))
+    return Units(base, at(score.tuned_at, said.tuned), at(score.target, said.target))
 
 
 def units_said(setting: Setting | None, score: RecipeScore) -> Units:
@@ -52,7 +52,7 @@ def units_said(setting: Setting | None, score: RecipeScore) -> Units:
       setting: of the sweep; None where it says nothing.
       score: of the recipe.
     """
-    tuned_at = min(score.widths)
+    tuned_at = score.tuned_at
     if setting is None:
         return Units(tuned_at, None, None)
     return Units(setting.base or tuned_at, *setting.factors(score.recipe))

@@ -54,11 +54,6 @@ def _missing(ended: Sequence[Observation], reason: str) -> tuple[str, list[str]]
         return "The runs do not say their weight decay, so that they cannot be compared", [
             "give weight_decay in what describes a run, 0 where there is none"
         ]
-    if len(widths) < 2:
-        return (
-            f"Whether settings carry over to other widths is not known: so far runs ended at width {widths[0]} alone",
-            ["run the same learning rates and weight decays at another width"],
-        )
     try:
         tables = {
             width: losses_by_pair(one for one in ended if one.width == width)

@@ -16,13 +16,12 @@ from mupwd.report.words import (
     Mark,
     Sentence,
     comparison,
-    estimate_words,
     horizon_words,
     noticed,
     optimum_words,
-    regret_words,
     sentences,
     short_drift,
+    short_regret,
     tuned_words,
     value_words,
 )
@@ -54,8 +53,7 @@ def verdict(
     """
     mark, unit = overall(score), UNIT if setting is not None else ""
     said = [
-        headline(score, unit),
-        *sentences(score, unit),
+        *dict.fromkeys((headline(score, unit), *sentences(score, unit))),
         *noticed(score, setting),
         *_implied(score, units, steady),
     ]
@@ -63,11 +61,11 @@ def verdict(
         "label": label,
         "about": _about(score.recipe),
         "mark": mark,
-        "word": _WORDS[mark] if math.isfinite(score.regret.value) else "diverges",
+        "word": _word(score, mark),
         "drifts": [_said(short_drift(one)) for one in (score.learning_rate_drift, score.weight_decay_drift)],
-        "regret": _said(Sentence(regret_words(score).mark, estimate_words(score.regret))),
+        "regret": _said(short_regret(score)),
         "target": score.target,
-        "tuned_at": min(score.widths),
+        "tuned_at": score.tuned_at,
         "base": units.base,
         "tuned": tuned_words(score, units.base),
         "horizon": horizon_words(score, setting, units) if setting is not None else "",
@@ -119,6 +117,12 @@ def compared(
     return [_said(one) for one in comparison(labelled, UNIT if setting is not None else "")]
 
 
+def _word(score: RecipeScore, mark: Mark) -> str:
+    if score.target == score.tuned_at:
+        return "one width"
+    return _WORDS[mark] if math.isfinite(score.regret.value) else "diverges"
+
+
 def _about(recipe: str) -> str:
     try:
         return recipes.get(recipe).source
@@ -129,7 +133,7 @@ def _about(recipe: str) -> str:
 def _implied(score: RecipeScore, units: Units, steady: Sequence[SteadyLine]) -> list[Sentence]:
     """The powers of the width that the decay would have to follow, by the losses and by singular values."""
     found = []
-    ratio = math.log2(score.target / min(score.widths))
+    ratio = math.log2(score.target / score.tuned_at)
     drift = score.weight_decay_drift
     factors = [0.0 if one is None else one[1] for one in (units.tuned, units.target)]
     if min(factors) > 0 and drift is not None and drift.interval is not None:

@@ -115,6 +115,13 @@ def regret_words(score: RecipeScore, unit: str = UNIT) -> Sentence:
     return Sentence("bad", f"{where} tuning there would have won {number} ({better})")
 
 
+def short_regret(score: RecipeScore) -> Sentence:
+    """Returns what was lost by not tuning at the target in a few words."""
+    if score.target == score.tuned_at:
+        return Sentence("open", "undecided")
+    return Sentence(regret_words(score).mark, estimate_words(score.regret))
+
+
 def timescales(score: RecipeScore, decay: str, units: Units) -> tuple[float, float] | None:
     """Returns `1 / (lr * wd)` of a matrix in steps at the peak learning rate, at the width that was tuned and at the
     target; None where they are not known, or where the tuned decay is 0.
@@ -151,9 +158,23 @@ def horizon_words(score: RecipeScore, setting: Setting, units: Units) -> str:
     if found is None:
         return ""
     formula = "1/wd" if setting.decay == "independent" else "1/(lr·wd)"
+    target = f", {found[1]:,.0f} at width {score.target}" if score.target != score.tuned_at else ""
     return (
-        f"decay timescale {formula} of a matrix: {found[0]:,.0f} steps at width {min(score.widths)}, "
-        f"{found[1]:,.0f} at width {score.target}; the runs have {setting.steps:,} steps"
+        f"decay timescale {formula} of a matrix: {found[0]:,.0f} steps at width {score.tuned_at}{target}; the runs "
+        f"have {setting.steps:,} steps"
+    )
+
+
+def alone(score: RecipeScore) -> Sentence:
+    """Returns what is not known where one width ran.
+
+    Args:
+      score: of the recipe.
+    """
+    return Sentence(
+        "open",
+        f"width {score.target} ran alone: this is the best pair there, and whether it holds at other widths is not "
+        "known",
     )
 
 
@@ -165,16 +186,17 @@ def tuned_words(score: RecipeScore, base: int) -> str:
       base: the width whose units the pair is in.
     """
     lr, wd = score.tuned
-    tuned_at = min(score.widths)
-    units = "" if base == tuned_at else f", in units of base {base}"
+    units = "" if base == score.tuned_at else f", in units of base {base}"
     return (
-        f"tuned at width {tuned_at}{units}: learning rate {value_words(lr)} = {lr:.3g}, "
+        f"tuned at width {score.tuned_at}{units}: learning rate {value_words(lr)} = {lr:.3g}, "
         f"weight decay {value_words(wd)} = {wd:.3g}"
     )
 
 
 def sentences(score: RecipeScore, unit: str = UNIT) -> list[Sentence]:
     """Returns the findings on one recipe."""
+    if score.target == score.tuned_at:
+        return [alone(score)]
     return [
         drift_words("learning rate", score.learning_rate_drift),
         drift_words("weight decay", score.weight_decay_drift),
@@ -199,18 +221,17 @@ def comparison(scores: Mapping[str, RecipeScore], unit: str = UNIT) -> list[Sent
     for other_name, other in others:
         if other.target != first.target or not first.transferred.keys() & other.transferred.keys():
             continue
+        applied = "" if first.tuned_at == first.target else f" and applied at width {first.target}"
+        where = f"tuned at width {first.tuned_at}{applied}"
         lost = {n: not _finite(score) for n, score in ((name, first), (other_name, other))}
         if any(lost.values()):
             which = " and ".join(f"{n}'s" for n, diverged in lost.items() if diverged)
-            text = f"tuned at width {min(first.widths)} and applied at width {first.target}, {which} pair diverges"
+            text = f"{where}, {which} pair diverges"
             mark: Mark = "open" if all(lost.values()) else "bad" if lost[name] else "good"
             found.append(Sentence(mark, text))
             continue
         gain = recipe_gain(first, other)
-        text = (
-            f"tuned at width {min(first.widths)} and applied at width {first.target}, {name}'s loss minus "
-            f"{other_name}'s is {estimate_words(gain, signed=True)}{unit}"
-        )
+        text = f"{where}, {name}'s loss minus {other_name}'s is {estimate_words(gain, signed=True)}{unit}"
         if gain.within_noise:
             found.append(Sentence("open", f"{text}: within noise"))
         else:

@@ -32,6 +32,16 @@ _Table = dict[Pair, dict[int, float]]
 Judged = TypeVar("Judged", Drift, TransferLaw)
 _CHOSEN = "an average over a grid, and these trials were chosen by their losses"
 _STOPPED = "an average over the grid, of which some trials were stopped early"
+_ONE_WIDTH = "there is one width alone"
+_OF_SEVERAL_WIDTHS = (
+    "learning_rate_drift",
+    "weight_decay_drift",
+    "joint_learning_rate_drift",
+    "joint_weight_decay_drift",
+    "learning_rate_law",
+    "weight_decay_law",
+    "asymptotic_regret",
+)
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,11 @@ class RecipeScore:
     missing: dict[str, str] = field(default_factory=dict)
 
     @property
+    def tuned_at(self) -> int:
+        """The narrowest width; where there is one alone, the target as well, and nothing is known of transfer."""
+        return min(self.widths)
+
+    @property
     def target(self) -> int:
         """The widest width."""
         return max(self.widths)
@@ -130,6 +145,8 @@ def scorecard(
 ) -> dict[str, RecipeScore]:
     """Judges, for each recipe of a sweep over widths, whether what was tuned at the narrowest holds at the widest.
 
+    Of a recipe with one width it says what was tuned, and nothing of drift.
+
     Args:
       observations: finished trials of any recipes and widths.
       tuned: `{recipe: pair}` to transfer; by default each recipe's best pair at the narrowest width.
@@ -143,8 +160,8 @@ def scorecard(
       `{recipe: score}` in the order of their first observations.
 
     Raises:
-      ValueError: a recipe has fewer than two widths, the transferred pair did not run at the target, all trials
-        that an optimum needs diverged, or `costs` lacks the base or the target.
+      ValueError: the transferred pair did not run at the target, all trials that an optimum needs diverged, or `costs`
+        lacks the base or the target.
 
     Example:
       >>> trials = [
@@ -171,6 +188,8 @@ def scorecard(
         gain: TuningGain | str
         if partial is not None:
             gain = partial
+        elif len(tables) < 2:
+            gain = _ONE_WIDTH
         elif costs is None:
             gain = "the cost of a trial per width is not given"
         else:
@@ -219,8 +238,6 @@ def _score(
     partial: str | None,
 ) -> RecipeScore:
     widths = list(tables)
-    if len(widths) < 2:
-        raise ValueError(f"scorecard: expected two widths or more for recipe {recipe!r}, found {widths}")
     tuned = best_pair(tables[widths[0]]) if tuned is None else tuned
     scores = {width: score_width(tables[width], tuned, initial_loss, partial) for width in widths}
     score = RecipeScore(
@@ -235,6 +252,8 @@ def _score(
             width: regret(table, tuned) for width, table in tables.items() if tuned in complete_pairs(table)
         },
     )
+    if len(widths) < 2:
+        return _with(score, **dict.fromkeys(_OF_SEVERAL_WIDTHS, _ONE_WIDTH))
     for axis in ("learning_rate", "weight_decay"):
         optima = {width: getattr(one, axis).optimum for width, one in scores.items()}
         few = "fewer than three values ran at width {}"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LINES = {"p = 0": ":", "p = 1/2": "--", "p = 1": "-."}
+_FRAME = (-1.2, 3.2)  # octaves
 
 
 def draw_decays(file: Path, horizons: Mapping[str, Comparison]) -> Path:
@@ -37,6 +38,7 @@ def draw_decays(file: Path, horizons: Mapping[str, Comparison]) -> Path:
     panels = np.atleast_1d(figure.subplots(1, len(horizons), sharey=True))
     for axes, (name, found) in zip(panels, horizons.items(), strict=True):
         _decays(axes, found)
+        axes.set_ylim(*_FRAME)
         axes.set_title({"fixed": "equal tokens", "growing": "equal tokens per parameter"}[name], fontsize=10)
     panels[0].set_ylabel("decay of a matrix over the base's, octaves")
     handles, labels = panels[0].get_legend_handles_labels()
@@ -75,8 +77,16 @@ def _decays(axes: Axes, comparison: Comparison) -> None:
     octaves = np.array([math.log2(width / base) for width in widths])
     for name, power in RULES.items():
         axes.plot(octaves, power * octaves, color="0.6", linestyle=_LINES[name], linewidth=1.2)
+        # Beside the frame, where no curve ends upon it.
         axes.annotate(
-            name, (octaves[-1], power * octaves[-1]), fontsize=8, color="0.35", ha="right", va="bottom"
+            name,
+            (octaves[-1], power * octaves[-1]),
+            xytext=(16, 0),
+            textcoords="offset points",
+            fontsize=8,
+            color="0.35",
+            va="center",
+            annotation_clip=False,
         )
     strong = comparison.strong[OWN].pair
     found = [matching_power(rows, kind, strong, base)[1] for kind in kinds(rows, "sigma_1")]
@@ -109,7 +119,13 @@ def _decays(axes: Axes, comparison: Comparison) -> None:
             capsize=3,
             label="gives the lowest loss",
         )
-    axes.set_ylim(-1.2, octaves[-1] + 1.2)  # intervals of flat minima go far beyond
+        # Intervals of flat minima go far beyond the frame: an arrow says that they go on.
+        bottom, top = _FRAME
+        for place, at, (down, up) in zip(x, y, bars.T, strict=True):
+            for end, edge, marker in ((at - down, bottom, "v"), (at + up, top, "^")):
+                if not bottom <= end <= top:
+                    axes.plot(place, edge, marker=marker, color=COLOURS[4], markersize=6, clip_on=False)
+    axes.set_xlim(octaves[0] - 0.15, octaves[-1] + 0.1)
     axes.set_xticks(octaves, [f"{width}" for width in widths])
     axes.set_xlabel("width")
     _plain(axes)

@@ -277,13 +277,46 @@ def test_flags_replace_a_files_horizon(here):
     assert "2 of 2 trials to run" in out
 
 
-def test_a_grid_that_allows_no_verdict_says_why_and_keeps_its_trials(here):
-    code, out, _ = sweep(
-        here, "few", *OWN, "--widths", "32", "--learning_rates", "0.01", "--recipes", "mupwd"
-    )
+def test_a_sweep_of_one_width_says_the_best_pair_there_and_goes_on_wider(here):
+    code, out, err = sweep(here, "narrow", *OWN, *GRID, "--widths", "32", "--recipes", "mupwd")
+    assert code == 0, err
+    assert "mupwd  tuned at width 32: learning rate 2^-6 = 0.0156, weight decay 2^-1 = 0.5" in out
+    assert "? width 32 ran alone: this is the best pair there" in out
+    assert "mupwd sweep narrow --widths 32,64 runs the same there" in out
+    summary = json.loads((here / "narrow" / "summary.json").read_text())
+    assert summary["recipes"]["mupwd"]["tuned"] == {"learning_rate": 2**-6, "weight_decay": 0.5}
+    assert summary["recipes"]["mupwd"]["missing"]["learning_rate_drift"] == "there is one width alone"
+    code, out, err = sweep(here, "narrow", "--widths", "32,64")
+    assert code == 0, err
+    assert "notice: the widths of narrow become 32, 64 (were 32); results are kept" in err
+    assert "✓ best learning rate stays" in out
+
+
+def test_a_trial_without_a_rival_allows_no_verdict_says_why_and_keeps_its_trials(here):
+    code, out, _ = sweep(here, "few", *OWN, "--learning_rates", "0.5", "--recipes", "mupwd")
     assert code == 0
-    assert "no verdict: scorecard: expected two widths or more" in out
+    assert "no verdict: best pair: of 3 learning rate and decay pairs" in out
     assert (here / "few" / "trials.sqlite").exists()
+
+
+def test_one_command_does_not_mean_two_grids_without_a_word(here):
+    """What flags leave out is the directory's, which another command may have narrowed."""
+    full = ("twice", *OWN, "--learning_rates", "2^-7,2^-6,2^-5", "--weight_decays", "0.25,0.5,1", "--dry_run")
+    run = tuple(one for one in full if one != "--dry_run")
+    code, out, err = sweep(here, *run)
+    assert (code, "108 trials have results" in out, err.count("notice")) == (0, True, 0), err
+    code, out, err = sweep(here, *run)
+    assert (code, err.count("notice")) == (0, 0), err
+    code, out, err = sweep(here, *run, "--recipes", "mupwd", "--widths", "32,64")
+    assert "notice: the widths of twice become 32, 64 (were 32, 64, 128)" in err
+    assert "notice: the recipes of twice become mupwd (were mupwd, sp)" in err
+    assert "36 trials have results" in out
+    code, out, err = sweep(here, *full)
+    assert "notice: the widths of twice would become 32, 64, 128 (were 32, 64)" in err
+    assert "notice: recipes: mupwd, as twice has it; --recipes changes it (a new sweep has mupwd, sp)" in err
+    code, out, err = sweep(here, *run, "--recipes", "mupwd,sp")
+    assert "108 trials have results" in out
+    assert sweep(here, "twice")[2].count("notice") == 0
 
 
 def test_changed_code_is_reported(here):

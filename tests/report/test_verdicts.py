@@ -107,8 +107,15 @@ def test_runs_of_one_width_and_runs_without_a_decay_say_what_they_lack(tmp_path)
     ):
         write_run(tmp_path / name, width, about=about)
         (tmp_path / name / "result.json").write_text(json.dumps({"status": "finished", "eval/loss": 2.0}))
-    (card,) = payload(collect([tmp_path / "a"]))["verdicts"]
-    assert "so far runs ended at width 32 alone" in texts(card)[0]
+    found = payload(collect([tmp_path / "a"]))
+    (card,) = found["verdicts"]
+    assert (card["mark"], card["word"], found["title"]) == ("open", "one width", "Tuned at width 32")
+    assert texts(card) == [
+        "width 32 ran alone: this is the best pair there, and whether it holds at other widths is not known"
+    ]
+    assert "mupwd sweep DIR --widths 32,64" in card["next"][0]
+    assert (card["tuned_at"], card["target"], card["regret"]["text"]) == (32, 32, "undecided")
+    assert found["loss"][0]["panels"]
     (card,) = payload(collect([tmp_path / "b", tmp_path / "c"]))["verdicts"]
     assert "do not say their weight decay" in texts(card)[0]
 

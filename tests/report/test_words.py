@@ -128,6 +128,26 @@ def test_a_rival_that_diverges_is_no_noise(scores, lost, mark, words):
     assert (said.mark, said.text) == (mark, f"tuned at width 32 and applied at width 128, {words}")
 
 
+def test_of_one_width_nothing_is_said_of_another(scores):
+    narrow = scorecard(
+        observation(recipe, 64, 2.0**rate, 2.0**decay, seed)
+        for recipe in ("stays", "moves")
+        for rate in range(-9, -2)
+        for decay in (-4, -2, 0)
+        for seed in (0, 1)
+    )
+    assert [one.mark for one in sentences(narrow["stays"])] == ["open"]
+    assert comparison(narrow)[0].text.startswith("tuned at width 64, stays's loss minus moves's is ")
+    setting = make_setting(narrow)
+    assert "at width 64; the runs have 500 steps" in horizon_words(
+        narrow["stays"], setting, units_said(setting, narrow["stays"])
+    )
+    console = Console(file=io.StringIO(), width=100, emoji=False)
+    print_scorecard(console, narrow, setting)
+    print_measures(console, narrow)
+    assert "applied" not in console.file.getvalue()
+
+
 def test_recipes_of_other_targets_are_not_compared(scores):
     """All trials of one recipe at the widest width may have failed; a sweep ends with what there is."""
     other = scorecard(

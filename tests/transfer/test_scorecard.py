@@ -195,9 +195,18 @@ def test_json_has_every_number_or_its_reason(observations):
             assert all(value is not None or name in part["missing"] for name, value in part.items())
 
 
-def test_one_width_is_refused(observations):
-    with pytest.raises(ValueError, match="two widths or more for recipe 'stays'"):
-        scorecard(one for one in observations if one.recipe == "stays" and one.width == 32)
+def test_one_width_alone_says_what_was_tuned_and_nothing_of_transfer(observations, scores):
+    some = [one for one in observations if one.recipe == "stays" and one.width == 32]
+    score = scorecard(some, costs={32: 1.0})["stays"]
+    assert (score.tuned_at, score.target) == (32, 32)
+    assert score.tuned == scores["stays"].tuned
+    assert score.widths[32] == scores["stays"].widths[32]
+    unknown = [
+        *(f"{joint}{axis}_drift" for joint in ("", "joint_") for axis in ("learning_rate", "weight_decay")),
+        *("learning_rate_law", "weight_decay_law", "asymptotic_regret", "tuning_gain"),
+    ]
+    assert [getattr(score, name) for name in unknown] == [None] * len(unknown)
+    assert {score.missing[name] for name in unknown} == {"there is one width alone"}
 
 
 def test_targets_that_differ_are_not_compared(observations, scores):

@@ -21,7 +21,7 @@ panels.push({
           said(one.drifts[0], "td"), said(one.drifts[1], "td"), said(one.regret, "td"), String(one.target),
         ]))));
     } else if (!data.verdicts.length) {
-      found.push(note("No verdict: it takes finished runs of a recipe at two widths or more, each with several learning rates. mupwd sweep makes them."));
+      found.push(note("No verdict: it takes finished runs of a recipe with several learning rates, and at two widths or more to say what transfers. mupwd sweep makes them."));
     }
     const checks = data.checks.map((one) => {
       const verdict = String(one.found.verdict), mark = { pass: "good", fail: "bad" }[verdict] || "open";
