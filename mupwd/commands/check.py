@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 from mupwd.commands.shared import integers, interrupted, need
 
 CODES = {"pass": 0, "fail": 1, "undecided": 3}
+_RECIPE = "mupwd"
+_LONGEST = 60  # characters of a recipe in the name of a directory
 
 _EPILOG = """\
 three checks, of mupwd's own LLaMA proxy or of a model of yours:
@@ -74,7 +77,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     which.add_argument("--steady", action="store_true", help="the steady state, instead of coordinates")
     which.add_argument("--fit", action="store_true", help="the exponent of the decay rule")
     parser.add_argument(
-        "--recipe", default="mupwd", help="mupwd, mup, mup_linear, sp, 'fitted(0.8)', ... (default: mupwd)"
+        "--recipe", default=_RECIPE, help="mupwd, mup, mup_linear, sp, 'fitted(0.8)', ... (default: mupwd)"
     )
     parser.add_argument(
         "--base", type=int, metavar="N", help="the tuned width (proxy: 32 for coordinates, else 48)"
@@ -98,7 +101,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         "--steps", type=int, metavar="N", help="coordinates: default 4; else as many as it takes"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: runs/check, runs/steady or runs/fit"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="default: runs/check, runs/steady or runs/fit; of a recipe that is given, with its name, as runs/check-sp",
     )
     own = parser.add_argument_group("a model of your own")
     own.add_argument("--inputs", metavar="SPEC", action="append", help="what the model is called with")
@@ -148,8 +154,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def out_of(args: argparse.Namespace) -> Path:
-    """Returns the directory of the flag, or the default one of the check."""
-    return args.out or Path("runs/fit" if args.fit else "runs/steady" if args.steady else "runs/check")
+    """Returns the directory of the flag, or the default one of the check and its recipe: one recipe's verdict does not
+    take the place of another's."""
+    if args.out:
+        return args.out
+    kind = "fit" if args.fit else "steady" if args.steady else "check"
+    recipe = (
+        "" if args.recipe == _RECIPE else "-" + re.sub(r"[^\w.]+", "_", args.recipe).strip("_")[:_LONGEST]
+    )
+    return Path("runs") / (kind + recipe)
 
 
 def given(args: argparse.Namespace, *flags: str) -> dict[str, Any]:

@@ -211,7 +211,7 @@ def _judged(prepared: Prepared, ran: Ran, directory: Path, console: Console, goe
     if len(prepared.sweep.widths) == 1:
         (width,) = prepared.sweep.widths
         console.print(
-            f"Whether that holds for wider models: {goes_on} --widths {width},{2 * width} runs the same there.",
+            f"\nWhether that holds for wider models: {goes_on} --widths {width},{2 * width} runs the same there.",
             highlight=False,
             soft_wrap=True,
         )

@@ -25,9 +25,9 @@ def print_measures(console: Console, scores: Mapping[str, RecipeScore]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1), header_style="dim")
     table.add_column("recipe", no_wrap=True)
     table.add_column("width", justify="right")
-    for column in ("minimum over both: learning rate", "weight decay", "sensitivity", "regret"):
+    for column in ("joint learning rate", "joint weight decay", "sensitivity", "regret"):
         table.add_column(column, no_wrap=True)
-    reasons: dict[str, None] = {}
+    lacking: dict[str, dict[str, None]] = {}  # what is missing, by the reason
     for score in scores.values():
         for width, one in score.widths.items():
             table.add_row(
@@ -38,7 +38,8 @@ def print_measures(console: Console, scores: Mapping[str, RecipeScore]) -> None:
                 escape(_words(one.sensitivity)),
                 escape(_words(score.regrets.get(width))),
             )
-            reasons |= dict.fromkeys(f"{name}: {why}" for name, why in one.missing.items())
+            for name, why in one.missing.items():
+                lacking.setdefault(why, {})[name] = None
     console.print("\nBesides (docs/transfer.md says what each number is):", style="dim", highlight=False)
     # As wide as its content: a narrower terminal wraps it, which loses nothing.
     table.width = Measurement.get(console, console.options.update(max_width=_ANY), table).maximum
@@ -46,9 +47,11 @@ def print_measures(console: Console, scores: Mapping[str, RecipeScore]) -> None:
     for score in scores.values():
         for line in _lines(score):
             console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
-        reasons |= dict.fromkeys(f"{name}: {why}" for name, why in score.missing.items())
-    for reason in reasons:
-        console.print(f"  not measured: {reason}", style="dim", highlight=False, soft_wrap=True, markup=False)
+        for name, why in score.missing.items():
+            lacking.setdefault(why, {})[name] = None
+    for why, names in lacking.items():
+        text = f"  not measured: {', '.join(names)}: {why}"
+        console.print(text, style="dim", highlight=False, soft_wrap=True, markup=False)
 
 
 def _lines(score: RecipeScore) -> list[str]:

@@ -1,5 +1,6 @@
 """`mupwd check` as people run it: real processes, kills, exit codes and messages."""
 
+import argparse
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import time
 
 import pytest
 
+from mupwd.commands import check as command
 from mupwd.commands.main import main
 
 MODULE = """
@@ -239,3 +241,19 @@ def test_the_help_teaches(capsys):
     out = capsys.readouterr().out
     for word in ("--steady", "--fit", "exit code", "train/decay_elapsed", "examples:"):
         assert word in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "directory"),
+    [
+        ([], "runs/check"),
+        (["--recipe", "sp"], "runs/check-sp"),
+        (["--steady"], "runs/steady"),
+        (["--fit", "--recipe", "fitted({'qkv': 0.8, 'up': 0.5})"], "runs/fit-fitted_qkv_0.8_up_0.5"),
+        (["--recipe", "sp", "--out", "here"], "here"),
+    ],
+)
+def test_the_check_of_one_recipe_does_not_take_the_place_of_anothers(flags, directory):
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    assert str(command.out_of(parser.parse_args(["check", *flags]))) == directory
