@@ -102,22 +102,26 @@ class SweepProgress:
         self._expected = dict(self._done)
         self._show("done")
 
-    def seconds_left(self) -> float | None:
-        """Returns an estimate, or None while no trial has been timed."""
-        # The first trials of a width compile.
+    def time_left(self) -> str:
+        """Returns an estimate in words, and none while no trial has been timed."""
+        # The first trial of a width that a process runs compiles, and of a process the very first imports as well.
         ran = {width: statistics.median(ran) for width, ran in self._seconds.items() if len(ran) >= _ENOUGH}
-        known = {**{width: min(ran) for width, ran in self._seconds.items()}, **self._measured, **ran}
-        if not known:
-            return None
-        total = 0.0
-        for width, count in self._expected.items():
-            total += max(count - self._done[width], 0) * seconds_of(width, known)
-        return total / self._processes
+        later = {width: min(ran) for width, ran in self._seconds.items() if len(ran) > self._processes}
+        known = {**later, **self._measured, **ran}
+        if known:
+            return f"about {duration(self._seconds_left(known))} left"
+        first = {width: min(ran) for width, ran in self._seconds.items()}
+        return (
+            f"at most {duration(self._seconds_left(first))} left: the first trials compile" if first else ""
+        )
+
+    def _seconds_left(self, known: Mapping[int, float]) -> float:
+        left = {width: max(count - self._done[width], 0) for width, count in self._expected.items()}
+        return sum(count * seconds_of(width, known) for width, count in left.items()) / self._processes
 
     def _show(self, what: str) -> None:
         done, expected = sum(self._done.values()), sum(self._expected.values())
-        left = self.seconds_left()
-        words = "" if left is None else f"about {duration(left)} left"
+        words = self.time_left()
         count = f"{done}/{expected} trials"
         self._bar.update(
             self._task, description=what, completed=done, total=expected, count=count, left=words
