@@ -8,7 +8,7 @@ from typing import Any
 
 from mupwd.proxy.config import TrainConfig
 from mupwd.report.runs import Group, as_mapping
-from mupwd.report.setting import Setting
+from mupwd.report.setting import Setting, ratios_of
 from mupwd.report.units import known_bases
 from mupwd.transfer import Observation, RecipeScore, scorecard
 
@@ -91,6 +91,7 @@ def describe(group: Group) -> Setting | None:
         trials=len(trials),
         trial_seconds=sum(run.seconds for run in trials if run.seconds == run.seconds),
         environment=as_mapping(group.manifest.get("environment")),
+        ratios={name: value for name, value in ratios_of(given).items() if isinstance(value, int | float)},
         notices={
             run.recipe: run.plan.notices
             for run in group.runs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mupwd.report.headline import overall, usable
 from mupwd.transfer import RecipeScore
@@ -11,13 +11,19 @@ from mupwd.transfer.steady import SteadyLine
 
 
 def next_steps(
-    score: RecipeScore, base: int, steady: Sequence[SteadyLine], failed: Sequence[str], others: Sequence[str]
+    score: RecipeScore,
+    base: int,
+    ratios: Mapping[str, float],
+    steady: Sequence[SteadyLine],
+    failed: Sequence[str],
+    others: Sequence[str],
 ) -> list[str]:
     """Returns what to do about one recipe.
 
     Args:
       score: of the recipe.
       base: the width whose units its learning rates and decays are in.
+      ratios: of what else than width differs at the target from the base.
       steady: the lines of its steady state, at the tuned pair.
       failed: names that its coordinate check failed.
       others: which recipes to take in its place, in words.
@@ -33,10 +39,11 @@ def next_steps(
     if mark == "good" or (mark == "open" and usable(score)):
         lr, wd = score.tuned
         recipe = shlex.quote(score.recipe)
+        besides = "".join(f"--{name} {value:g} " for name, value in ratios.items())
         found.append(
             f"what the pair that was tuned at width {tuned_at} becomes for each parameter at width {score.target}: "
             f"mupwd plan --base {base} --width {score.target} --recipe {recipe} --learning_rate {lr:g} "
-            f"--weight_decay {wd:g} package.module:build"
+            f"--weight_decay {wd:g} {besides}package.module:build"
         )
     elif mark == "bad":
         other = next(iter(others), "mupwd check finds the layer that breaks it")

@@ -38,6 +38,7 @@ class Setting:
       environment: versions, device and git revision.
       base: the width at which learning rates and decays mean what they say; None: the narrowest.
       tuned_matrix: as `matrix`, at the narrowest width; empty where that is the base.
+      ratios: `{name: target / base}` of what else than width differs, by the names of `mupwd plan`: "depth_ratio".
       notices: `{recipe: in what else than width the target differs from the base, without a rule for it}`.
     """
 
@@ -55,6 +56,7 @@ class Setting:
     environment: Mapping[str, Any]
     base: int | None = None
     tuned_matrix: Mapping[str, Factors] = field(default_factory=dict)
+    ratios: Mapping[str, float] = field(default_factory=dict)
     notices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def factors(self, recipe: str) -> tuple[Factors | None, Factors | None]:
@@ -102,8 +104,7 @@ def study_setting(study: Described, results: Sequence[Result], directory: Path, 
     def plan(recipe: str, choose: Callable[[Iterable[int]], int]) -> Plan:
         # Of the widths that ran: a sweep that was given up, or that halves, may lack some.
         width = choose(one.trial.width for one in results if one.trial.hyperparameters["recipe"] == recipe)
-        ratios = {name: value for name, value in study.given(width).items() if name in RATIOS}
-        return llamas.plan(width, recipe=recipe, form=proxy.form, **ratios)
+        return llamas.plan(width, recipe=recipe, form=proxy.form, **ratios_of(study.given(width)))
 
     def factors(plan: Plan) -> Factors:
         one = next(parameter for parameter in plan.values() if parameter.role == "matrix")
@@ -115,7 +116,8 @@ def study_setting(study: Described, results: Sequence[Result], directory: Path, 
         if any(one.trial.hyperparameters["recipe"] == recipe for one in results)
     ]
     at_target = {recipe: plan(recipe, max) for recipe in ran}
-    narrowest = min(one.trial.width for one in results)
+    ran_at = {one.trial.width for one in results}
+    narrowest, widest = min(ran_at), max(ran_at)
     return Setting(
         command=command,
         model=f"LLaMA proxy, {proxy.layers} layer{'s'[: proxy.layers != 1]}, head size {proxy.head_dim}",
@@ -133,5 +135,15 @@ def study_setting(study: Described, results: Sequence[Result], directory: Path, 
         tuned_matrix={}
         if narrowest == study.base
         else {recipe: factors(plan(recipe, min)) for recipe in ran},
+        ratios=ratios_of(study.given(widest)),
         notices={recipe: one.notices for recipe, one in at_target.items() if one.notices},
     )
+
+
+def ratios_of(hyperparameters: Mapping[str, Any]) -> dict[str, float]:
+    """Returns what else than the width differs from the base, of what a trial was given.
+
+    Args:
+      hyperparameters: of the trial.
+    """
+    return {name: value for name in RATIOS if (value := hyperparameters.get(name, 1.0)) != 1.0}

@@ -70,7 +70,7 @@ def verdict(
         "tuned": tuned_words(score, units.base),
         "horizon": horizon_words(score, setting, units) if setting is not None else "",
         "sentences": [_said(one) for one in said],
-        "next": next_steps(score, units.base, steady, failed, others),
+        "next": next_steps(score, units.base, setting.ratios if setting else {}, steady, failed, others),
         "rows": [
             [
                 str(width),

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mupwd.proxy.metrics_log import encode
 from mupwd.transfer import Observation
 
 Metrics = dict[str, float | str]
@@ -154,8 +155,7 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """Returns the result as JSON types; numbers that are not finite as "nan", "inf" and "-inf"."""
         metrics = {
-            name: str(float(value)) if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in self.metrics.items()
+            name: encode(value) if isinstance(value, float) else value for name, value in self.metrics.items()
         }
         return {"id": self.trial.id, **self.trial.as_json(), "metrics": metrics, "seconds": self.seconds}
 

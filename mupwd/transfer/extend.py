@@ -9,7 +9,14 @@ from typing import Literal
 import numpy as np
 
 from mupwd.transfer.curve import learning_rate_curve, weight_decay_curve
-from mupwd.transfer.observations import Observation, Pair, best_pair, complete_pairs, losses_by_pair
+from mupwd.transfer.observations import (
+    Observation,
+    Pair,
+    best_pair,
+    by_recipe,
+    complete_pairs,
+    losses_by_pair,
+)
 from mupwd.transfer.optimum import offset_means
 
 Axis = Literal["learning_rate", "weight_decay"]
@@ -49,10 +56,10 @@ def extensions(
     """
     if steps < 1:
         raise ValueError(f"extensions: steps must be 1 or more, got {steps}")
-    recipes: dict[str, list[Observation]] = {}
-    for one in observations:
-        recipes.setdefault(one.recipe, []).append(one)
-    found = {recipe: _extend(some, (tuned or {}).get(recipe), steps) for recipe, some in recipes.items()}
+    found = {
+        recipe: _extend(some, (tuned or {}).get(recipe), steps)
+        for recipe, some in by_recipe(observations).items()
+    }
     return {recipe: values for recipe, values in found.items() if values}
 
 

@@ -14,6 +14,7 @@ from mupwd.transfer.observations import (
     Observation,
     Pair,
     best_pair,
+    by_recipe,
     complete_pairs,
     losses_by_pair,
     seed_noise,
@@ -83,12 +84,9 @@ def tuning_gain(
       >>> found.bought, found.available, round(found.expected, 3), round(found.gain.value, 3)
       (2, 5, 1.9, 0.9)
     """
-    recipes: dict[str, list[Observation]] = {}
-    for one in observations:
-        recipes.setdefault(one.recipe, []).append(one)
     return {
         recipe: _gain(recipe, some, costs, (tuned or {}).get(recipe), level)
-        for recipe, some in recipes.items()
+        for recipe, some in by_recipe(observations).items()
     }
 
 

@@ -71,6 +71,18 @@ class Estimate:
         return self.interval is None or self.interval[0] <= 0.0 <= self.interval[1]
 
 
+def by_recipe(observations: Iterable[Observation]) -> dict[str, list[Observation]]:
+    """Returns `{recipe: its observations}`, in the order of their first ones.
+
+    Args:
+      observations: of any recipes.
+    """
+    recipes: dict[str, list[Observation]] = {}
+    for one in observations:
+        recipes.setdefault(one.recipe, []).append(one)
+    return recipes
+
+
 def losses_by_pair(observations: Iterable[Observation]) -> dict[Pair, dict[int, float]]:
     """Returns `{(learning_rate, weight_decay): {seed: loss}}`, diverged and stopped trials as infinity.
 

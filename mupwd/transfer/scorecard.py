@@ -18,6 +18,7 @@ from mupwd.transfer.observations import (
     Observation,
     Pair,
     best_pair,
+    by_recipe,
     complete_pairs,
     is_whole,
     losses_by_pair,
@@ -174,11 +175,8 @@ def scorecard(
 
     What each number is and how its interval is made: docs/transfer.md.
     """
-    recipes: dict[str, list[Observation]] = {}
-    for one in observations:
-        recipes.setdefault(one.recipe, []).append(one)
     scores, best = {}, {}
-    for recipe, some in recipes.items():
+    for recipe, some in by_recipe(observations).items():
         tables = {
             width: losses_by_pair(one for one in some if one.width == width)
             for width in sorted({one.width for one in some})

@@ -168,7 +168,9 @@ def test_recipes_of_other_targets_are_not_compared(scores):
 def test_the_command_for_the_next_step_can_be_pasted(scores):
     """A recipe with an exponent has brackets, which a shell reads."""
     score = replace(scores["stays"], recipe="fitted(0.8)")
-    (command,) = [one.partition(": ")[2] for one in next_steps(score, 32, [], [], []) if "mupwd plan" in one]
+    (command,) = [
+        one.partition(": ")[2] for one in next_steps(score, 32, {}, [], [], []) if "mupwd plan" in one
+    ]
     assert shlex.split(command)[7] == "fitted(0.8)"
 
 
@@ -236,6 +238,14 @@ def test_what_no_rule_covers_is_said(tmp_path):
     assert said.startswith("  ? training tokens ×3.22: ")
     cards = payload([Group("sweep", scores=scores, setting=setting)])["verdicts"]
     assert [any("has no rule" in one["text"] for one in card["sentences"]) for card in cards] == [True, False]
+    assert setting.ratios == {"token_ratio": pytest.approx(3.22, abs=0.01)}
+
+
+def test_the_command_for_the_next_step_covers_what_else_differs(scores):
+    setting = make_setting(scores, ratios={"token_ratio": 4.0, "depth_ratio": 2.0})
+    (card, _) = payload([Group("sweep", scores=scores, setting=setting)])["verdicts"]
+    (command,) = [one for one in card["next"] if "mupwd plan" in one]
+    assert command.endswith("--weight_decay 0.25 --token_ratio 4 --depth_ratio 2 package.module:build")
 
 
 def test_numbers():
