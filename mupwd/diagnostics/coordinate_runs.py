@@ -195,8 +195,11 @@ def _is_key(leaf: Any) -> bool:
 
 def _unwrapped(inputs: Any) -> Any:
     """The inputs as they were given, flags and all."""
-    is_flag = lambda leaf: isinstance(leaf, _Flag)  # noqa: E731 - asked twice
-    return jax.tree.map(lambda leaf: leaf.value if is_flag(leaf) else leaf, inputs, is_leaf=is_flag)
+    return jax.tree.map(lambda leaf: leaf.value if _is_flag(leaf) else leaf, inputs, is_leaf=_is_flag)
+
+
+def _is_flag(leaf: Any) -> bool:
+    return isinstance(leaf, _Flag)
 
 
 def _described(batch: Any) -> str:

@@ -118,6 +118,15 @@ def test_batches_of_other_shapes_name_their_step():
         mupwd.coordinate_check(two_layers(), batches, loss, learning_rate=1e-3, widths=WIDTHS, seeds=1)
 
 
+def in_and_out(width, seed):
+    keys = jax.random.split(jax.random.key(seed))
+
+    def draw(key, *shape):
+        return jax.random.normal(key, shape) * np.float32(shape[0] ** -0.5)
+
+    return {"in": draw(keys[0], X.shape[1], width), "out": draw(keys[1], width, Y.shape[1])}
+
+
 def test_flags_among_the_inputs_stay_python():
     """As in `family`, an input that is no array decides which program is traced."""
 
@@ -128,9 +137,7 @@ def test_flags_among_the_inputs_stay_python():
             h = jax.nn.relu(h) if activation["name"] == "relu" else h
             return h @ params["out"] * (2.0 if train else 1.0)
 
-        keys = jax.random.split(jax.random.key(seed))
-        draw = lambda key, *shape: jax.random.normal(key, shape) * np.float32(shape[0] ** -0.5)  # noqa: E731
-        return fn, {"in": draw(keys[0], X.shape[1], width), "out": draw(keys[1], width, Y.shape[1])}
+        return fn, in_and_out(width, seed)
 
     flags = (True, {"name": "relu"})
     family = mupwd.family(build, base=WIDTHS[0], inputs=(X, *flags))
@@ -149,9 +156,7 @@ def test_keys_among_the_inputs_are_stacked():
             h = jax.nn.relu(x @ params["in"])
             return jnp.where(jax.random.bernoulli(key, 0.9, h.shape), h, jnp.zeros_like(h)) @ params["out"]
 
-        keys = jax.random.split(jax.random.key(seed))
-        draw = lambda key, *shape: jax.random.normal(key, shape) * np.float32(shape[0] ** -0.5)  # noqa: E731
-        return fn, {"in": draw(keys[0], X.shape[1], width), "out": draw(keys[1], width, Y.shape[1])}
+        return fn, in_and_out(width, seed)
 
     family = mupwd.family(build, base=WIDTHS[0], inputs=(X, jax.random.key(0)))
 

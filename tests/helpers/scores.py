@@ -7,15 +7,20 @@ from mupwd.report.setting import Setting
 from mupwd.transfer import RecipeScore, scorecard
 
 
-def make_scores(recipes: tuple[str, ...] = ("stays", "moves"), lowest: int = -10) -> dict[str, RecipeScore]:
-    """Returns scores over three widths; a lowest learning rate of 2^-6 puts the wide optima of "moves" on the edge."""
+def make_scores(
+    recipes: tuple[str, ...] = ("stays", "moves"),
+    lowest: int = -10,
+    widths: tuple[int, ...] = (32, 64, 128),
+    seeds: tuple[int, ...] = (0, 1, 2),
+) -> dict[str, RecipeScore]:
+    """Returns scores of a grid; a lowest learning rate of 2^-6 puts the wide optima of "moves" on the edge."""
     return scorecard(
         observation(recipe, width, 2.0**rate, 2.0**decay, seed)
         for recipe in recipes
-        for width in (32, 64, 128)
+        for width in widths
         for rate in range(lowest, -2)
         for decay in (-6, -4, -2, 0)
-        for seed in (0, 1, 2)
+        for seed in seeds
     )
 
 

@@ -91,12 +91,7 @@ def test_an_edge_is_said_with_its_direction():
 
 
 def test_one_seed_is_not_called_a_finding():
-    one_seed = scorecard(
-        observation("moves", width, 2.0**rate, 2.0**decay, 0)
-        for width in (32, 64)
-        for rate in range(-9, -2)
-        for decay in (-4, -2, 0)
-    )["moves"]
+    one_seed = make_scores(widths=(32, 64), seeds=(0,))["moves"]
     assert "noise unknown" in regret_words(one_seed).text
 
 
@@ -128,14 +123,8 @@ def test_a_rival_that_diverges_is_no_noise(scores, lost, mark, words):
     assert (said.mark, said.text) == (mark, f"tuned at width 32 and applied at width 128, {words}")
 
 
-def test_of_one_width_nothing_is_said_of_another(scores):
-    narrow = scorecard(
-        observation(recipe, 64, 2.0**rate, 2.0**decay, seed)
-        for recipe in ("stays", "moves")
-        for rate in range(-9, -2)
-        for decay in (-4, -2, 0)
-        for seed in (0, 1)
-    )
+def test_of_one_width_nothing_is_said_of_another():
+    narrow = make_scores(widths=(64,))
     assert [one.mark for one in sentences(narrow["stays"])] == ["open"]
     assert comparison(narrow)[0].text.startswith("tuned at width 64, stays's loss minus moves's is ")
     setting = make_setting(narrow)
@@ -150,12 +139,7 @@ def test_of_one_width_nothing_is_said_of_another(scores):
 
 def test_recipes_of_other_targets_are_not_compared(scores):
     """All trials of one recipe at the widest width may have failed; a sweep ends with what there is."""
-    other = scorecard(
-        observation("moves", width, 2.0**rate, 2.0**decay, 0)
-        for width in (32, 64)
-        for rate in range(-9, -2)
-        for decay in (-4, -2, 0)
-    )["moves"]
+    other = make_scores(widths=(32, 64), seeds=(0,))["moves"]
     assert comparison({"stays": scores["stays"], "moves": other}) == []
     assert comparison({}) == []
     out = io.StringIO()
