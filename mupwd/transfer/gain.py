@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from mupwd.diagnostics.powers import student
 from mupwd.transfer.observations import (
     Estimate,
     Observation,
@@ -131,7 +131,7 @@ def _gain(
     gain = Estimate(value, None)
     if freedom and math.isfinite(value):
         error = noise * math.sqrt(sum(parts)) / len(seeds)
-        half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+        half = student(level, freedom) * error
         gain = Estimate(value, (value - half, value + half))
     return TuningGain(bought, most, expected, float(np.mean(chances)), gain)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from mupwd.transfer.drift import slopes
 from mupwd.transfer.observations import Estimate
@@ -122,13 +122,13 @@ def _noncentrality(statistic: float, freedom: int, probability: float) -> float:
     """The one at which a noncentral chi-square lies below the statistic with this probability; 0 if none does."""
     from scipy.optimize import root_scalar
 
-    if stats.chi2.cdf(statistic, freedom) <= probability:
+    if special.chdtr(freedom, statistic) <= probability:
         return 0.0
     if statistic > _LARGE:
-        return float(math.sqrt(statistic) - stats.norm.ppf(probability)) ** 2
+        return float(math.sqrt(statistic) - special.ndtri(probability)) ** 2
     high = 4 * (statistic + freedom) + 100.0
     found = root_scalar(
-        lambda one: stats.ncx2.cdf(statistic, freedom, one) - probability,
+        lambda one: special.chndtr(statistic, freedom, one) - probability,
         bracket=(1e-12, high),
         method="brentq",
     )

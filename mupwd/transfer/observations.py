@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import stats
+
+from mupwd.diagnostics.powers import student
 
 Pair = tuple[float, float]
 """A learning rate and a weight decay (coupled: a step decays by learning_rate * weight_decay * w)."""
@@ -207,7 +208,7 @@ def regret(table: Mapping[Pair, Mapping[int, float]], transferred: Pair, level: 
     noise, freedom = seed_noise(list(rows.values()))
     if not freedom:
         return Estimate(value, None)
-    half = float(stats.t.ppf((1 + level) / 2, freedom)) * noise * math.sqrt(2 / seeds)
+    half = student(level, freedom) * noise * math.sqrt(2 / seeds)
     return Estimate(value, (value - half, value + half))
 
 
@@ -232,5 +233,5 @@ def mean_difference(first: Mapping[int, float], second: Mapping[int, float], lev
     if len(seeds) < 2 or not np.isfinite(difference).all():
         return Estimate(value, None)
     error = float(difference.std(ddof=1)) / math.sqrt(len(seeds))
-    half = float(stats.t.ppf((1 + level) / 2, len(seeds) - 1)) * error
+    half = student(level, len(seeds) - 1) * error
     return Estimate(value, (value - half, value + half))

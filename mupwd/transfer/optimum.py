@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from mupwd.diagnostics.powers import student
 from mupwd.transfer.observations import Value
 
 DRAWS = 4000
@@ -120,7 +120,7 @@ class _Grid(NamedTuple):
     def bracket(self, noise: float, freedom: int, level: float) -> tuple[float, float]:
         """The nearest values on either side that are worse than the best by more than the noise."""
         errors = noise * np.sqrt(1 / self.counts + 1 / self.counts[self.at])
-        worse = self.means - self.means[self.at] > stats.t.ppf((1 + level) / 2, freedom) * errors
+        worse = self.means - self.means[self.at] > student(level, freedom) * errors
         step = float(np.diff(self.x).max())
         below, above = self.x[: self.at][worse[: self.at]], self.x[self.at + 1 :][worse[self.at + 1 :]]
         return (

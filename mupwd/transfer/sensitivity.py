@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import stats
 
+from mupwd.diagnostics.powers import student
 from mupwd.transfer.observations import Estimate, complete_pairs, seed_noise
 from mupwd.transfer.optimum import offset_means
 
@@ -72,7 +72,7 @@ def learning_rate_sensitivity(
     parts = np.where(means < ceiling, weights, 0.0) - (np.arange(len(rates)) == best)
     counts = np.array([len(losses[rate]) for rate in rates])
     error = noise * math.sqrt(float((parts**2 / counts).sum()))
-    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    half = student(level, freedom) * error
     return Estimate(value, (value - half, value + half))
 
 
