@@ -104,8 +104,8 @@ def _fit_error(widths: list[int], optima: Mapping[int, Optimum], level: float) -
     rest = np.eye(len(x)) - design @ np.linalg.pinv(design)
     positions = np.array([optima[width].log2 for width in widths])
     freedom = len(x) - 2
-    squares = float(positions @ rest @ positions)
-    value = math.sqrt(max(squares, 0.0) / freedom)
+    squares = max(float(positions @ rest @ positions), 0.0)  # rounded, it may lie below
+    value = math.sqrt(squares / freedom)
     # Of the interval, not of the draws: Student's tails have no variance at few degrees of freedom.
     deviations = np.array([np.ptp(optima[width].interval or (0.0, 0.0)) / (2 * SIGMAS) for width in widths])
     variance = float(np.diag(rest) @ deviations**2) / freedom
