@@ -14,7 +14,7 @@ def test_names_are_printed_as_text(tmp_path, capfd, name):
     given = {"learning_rate": 2**-5, "weight_decay": 0.5, "recipe": name, "base": 32}
     write_trial(tmp_path / "trials", 32, given, 0)
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "report.html")]) == 0
-    assert f"{name!r}"[1:-1] + ": undecided" in capfd.readouterr().out.splitlines()[0]
+    assert f"{name!r}"[1:-1] + ": one width" in capfd.readouterr().out.splitlines()[0]
 
 
 def test_directories_whose_names_are_no_utf8_can_be_read_from_and_written_to(tmp_path, capfd):
