@@ -41,7 +41,7 @@ def steady(corpus, width: int, seeds: tuple[int, ...]) -> dict[tuple[str, int], 
     by vmap, one program for all. Singular values are LAPACK's.
     """
     steps = TrainConfig(
-        steps=STEPS, warmup=10, batch_size=8, sequence_length=32, schedule="wsd", decay_fraction=0.0,
+        steps=STEPS, warmup=10, batch_size=8, sequence_length=16, schedule="wsd", decay_fraction=0.0,
         final_fraction=1.0, log_every=EVERY, eval_batches=1,
     )  # fmt: skip
     plan = family(PROXY, base=16).plan(width)
