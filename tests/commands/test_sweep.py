@@ -69,6 +69,20 @@ def sweep(here, *arguments, **environment):
     return process.returncode, out, err
 
 
+@pytest.fixture
+def inside(here, monkeypatch, capfd):
+    """Runs a command to its end in this process, which spares it the start of another."""
+
+    def run(*arguments):
+        code = main(["sweep", *arguments, "--processes", "1"])
+        return code, *capfd.readouterr()
+
+    monkeypatch.chdir(here)
+    monkeypatch.syspath_prepend(str(here))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "cache"))
+    return run
+
+
 @pytest.fixture(scope="module")
 def proxy(here):
     return sweep(here, "proxy", *PROXY, "--set", "corpus=text.txt", "--parquet")
@@ -117,14 +131,14 @@ def test_a_worker_takes_the_declaration_that_started_the_sweep(here, proxy):
     assert "holds another grid than the one declared for this worker" in err
 
 
-def test_another_sweep_does_not_go_into_the_directory(here, proxy):
-    code, _, err = sweep(here, "proxy", "--set", "layers=2")
+def test_another_sweep_does_not_go_into_the_directory(inside, proxy):
+    code, _, err = inside("proxy", "--set", "layers=2")
     assert code == 2
     assert "hyperparameters.layers: 1 in the directory, 2 asked for" in err
 
 
-def test_a_dry_run_lists_trials_and_time_and_leaves_nothing(here):
-    code, out, err = sweep(here, "dry", *PROXY, "--set", "corpus=text.txt", "--dry_run")
+def test_a_dry_run_lists_trials_and_time_and_leaves_nothing(here, inside):
+    code, out, err = inside("dry", *PROXY, "--set", "corpus=text.txt", "--dry_run")
     assert code == 0, err
     assert len(re.findall(r"^[0-9a-f]{20}  mupwd, width", out, re.M)) == 36
     assert re.search(r"36 of 36 trials to run, \d at a time: about \d+:\d\d, without compilation", out)
@@ -174,7 +188,7 @@ def test_several_commands_share_the_work(here, tmp_path):
     assert len(lines) == len(set(lines)) == 180
 
 
-def test_an_optimum_at_the_edge_is_followed(here):
+def test_an_optimum_at_the_edge_is_followed(here, inside):
     given = (
         "edge",
         *OWN,
@@ -185,10 +199,10 @@ def test_an_optimum_at_the_edge_is_followed(here):
         "--weight_decays",
         "2^-3:2^1",
     )
-    code, out, _ = sweep(here, *given)
+    code, out, _ = inside(*given)
     assert code == 0
     assert "mupwd sweep edge --extend goes beyond it" in out
-    code, out, _ = sweep(here, "edge", "--extend")
+    code, out, _ = inside("edge", "--extend")
     assert code == 0
     assert "best learning rate stays" in out
     assert "--extend goes beyond it" not in out
@@ -196,15 +210,15 @@ def test_an_optimum_at_the_edge_is_followed(here):
     assert rates == [2.0**k for k in range(-9, -4)]
 
 
-def test_a_trial_that_fails_is_named_and_the_rest_is_judged(here):
+def test_a_trial_that_fails_is_named_and_the_rest_is_judged(here, inside):
     given = ("fails", *OWN, *GRID, "--recipes", "mupwd", "--set", f"fails={2**-9}", "--retries", "0")
-    code, out, err = sweep(here, *given)
+    code, out, err = inside(*given)
     assert code == 1
     assert "150 trials have results (0 diverged), 30 failed" in out
     assert "failed: mupwd, width 32, learning rate 0.00195312" in err
     assert "ArithmeticError: no such rate (all of it: fails/failed/" in err
     assert "best learning rate stays" in out
-    assert "150 finished, 0 diverged, 30 failed" in sweep(here, "fails", "--status")[1]
+    assert "150 finished, 0 diverged, 30 failed" in inside("fails", "--status")[1]
     base = sqlite3.connect(here / "fails" / "trials.sqlite")
     assert base.execute("SELECT count(*), status FROM trials GROUP BY status").fetchall() == [
         (30, "failed"),
@@ -213,7 +227,7 @@ def test_a_trial_that_fails_is_named_and_the_rest_is_judged(here):
     base.close()
 
 
-def test_trials_that_diverge_are_results(here):
+def test_trials_that_diverge_are_results(inside):
     given = (
         "diverge",
         *OWN,
@@ -224,7 +238,7 @@ def test_trials_that_diverge_are_results(here):
         "--weight_decays",
         "0.25,0.5,1",
     )
-    code, out, err = sweep(here, *given)
+    code, out, err = inside(*given)
     assert code == 0, err
     assert "(36 diverged), 0 failed" in out
     assert "best learning rate stays" in out
@@ -265,20 +279,20 @@ def test_several_commands_start_and_end_at_the_same_time(here):
         assert process.returncode == 0, err
 
 
-def test_flags_replace_a_files_horizon(here):
+def test_flags_replace_a_files_horizon(here, inside):
     (here / "horizon.toml").write_text(
         "steps = 400\nlearning_rates = [0.01]\nweight_decays = [0.1]\nseeds = 1\n"
     )
     given = (*PROXY[:2], *PROXY[-8:], "--set", "corpus=text.txt")
-    code, out, err = sweep(
-        here, "horizon", "--config", "horizon.toml", "--tokens_per_parameter", "0.1", "--dry_run", *given
+    code, out, err = inside(
+        "horizon", "--config", "horizon.toml", "--tokens_per_parameter", "0.1", "--dry_run", *given
     )
     assert code == 0, err
     assert "2 of 2 trials to run" in out
 
 
-def test_a_sweep_of_one_width_says_the_best_pair_there_and_goes_on_wider(here):
-    code, out, err = sweep(here, "narrow", *OWN, *GRID, "--widths", "32", "--recipes", "mupwd")
+def test_a_sweep_of_one_width_says_the_best_pair_there_and_goes_on_wider(here, inside):
+    code, out, err = inside("narrow", *OWN, *GRID, "--widths", "32", "--recipes", "mupwd")
     assert code == 0, err
     assert "mupwd  tuned at width 32: learning rate 2^-6 = 0.0156, weight decay 2^-1 = 0.5" in out
     assert "? width 32 ran alone: this is the best pair there" in out
@@ -286,37 +300,37 @@ def test_a_sweep_of_one_width_says_the_best_pair_there_and_goes_on_wider(here):
     summary = json.loads((here / "narrow" / "summary.json").read_text())
     assert summary["recipes"]["mupwd"]["tuned"] == {"learning_rate": 2**-6, "weight_decay": 0.5}
     assert summary["recipes"]["mupwd"]["missing"]["learning_rate_drift"] == "there is one width alone"
-    code, out, err = sweep(here, "narrow", "--widths", "32,64")
+    code, out, err = inside("narrow", "--widths", "32,64")
     assert code == 0, err
     assert "notice: the widths of narrow become 32, 64 (were 32); results are kept" in err
     assert "✓ best learning rate stays" in out
 
 
-def test_a_trial_without_a_rival_allows_no_verdict_says_why_and_keeps_its_trials(here):
-    code, out, _ = sweep(here, "few", *OWN, "--learning_rates", "0.5", "--recipes", "mupwd")
+def test_a_trial_without_a_rival_allows_no_verdict_says_why_and_keeps_its_trials(here, inside):
+    code, out, _ = inside("few", *OWN, "--learning_rates", "0.5", "--recipes", "mupwd")
     assert code == 0
     assert "no verdict: best pair: of 3 learning rate and decay pairs" in out
     assert (here / "few" / "trials.sqlite").exists()
 
 
-def test_one_command_does_not_mean_two_grids_without_a_word(here):
+def test_one_command_does_not_mean_two_grids_without_a_word(inside):
     """What flags leave out is the directory's, which another command may have narrowed."""
     full = ("twice", *OWN, "--learning_rates", "2^-7,2^-6,2^-5", "--weight_decays", "0.25,0.5,1", "--dry_run")
     run = tuple(one for one in full if one != "--dry_run")
-    code, out, err = sweep(here, *run)
+    code, out, err = inside(*run)
     assert (code, "108 trials have results" in out, err.count("notice")) == (0, True, 0), err
-    code, out, err = sweep(here, *run)
+    code, out, err = inside(*run)
     assert (code, err.count("notice")) == (0, 0), err
-    code, out, err = sweep(here, *run, "--recipes", "mupwd", "--widths", "32,64")
+    code, out, err = inside(*run, "--recipes", "mupwd", "--widths", "32,64")
     assert "notice: the widths of twice become 32, 64 (were 32, 64, 128)" in err
     assert "notice: the recipes of twice become mupwd (were mupwd, sp)" in err
     assert "36 trials have results" in out
-    code, out, err = sweep(here, *full)
+    code, out, err = inside(*full)
     assert "notice: the widths of twice would become 32, 64, 128 (were 32, 64)" in err
     assert "notice: recipes: mupwd, as twice has it; --recipes changes it (a new sweep has mupwd, sp)" in err
-    code, out, err = sweep(here, *run, "--recipes", "mupwd,sp")
+    code, out, err = inside(*run, "--recipes", "mupwd,sp")
     assert "108 trials have results" in out
-    assert sweep(here, "twice")[2].count("notice") == 0
+    assert inside("twice")[2].count("notice") == 0
 
 
 def test_changed_code_is_reported(here):
