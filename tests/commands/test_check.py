@@ -84,13 +84,20 @@ def start(here, *arguments, **environment):
     )
 
 
-def check(here, *arguments, **environment):
-    process = start(here, *arguments, **environment)
-    out, err = process.communicate(timeout=600)
-    return process.returncode, out, err
+@pytest.fixture
+def check(here, monkeypatch, capfd):
+    """Runs a command to its end in this process, which spares it the start of another."""
+
+    def run(*arguments):
+        return main(["check", *arguments]), *capfd.readouterr()
+
+    monkeypatch.chdir(here)
+    monkeypatch.syspath_prepend(str(here))
+    yield run
+    sys.modules.pop("stranger", None)
 
 
-def test_a_killed_steady_check_goes_on_and_judges_a_model_of_ones_own(here):
+def test_a_killed_steady_check_goes_on_and_judges_a_model_of_ones_own(here, check):
     long = ("--steady", "--recipe", "mup_linear", "--processes", "1", "--out", "linear")
     process = start(here, *LONG, *long, PAUSE="0.5")
     deadline = time.monotonic() + 300
@@ -101,7 +108,7 @@ def test_a_killed_steady_check_goes_on_and_judges_a_model_of_ones_own(here):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     first = {file: file.stat().st_mtime_ns for file in here.glob("linear/trials/*.json")}
-    code, out, err = check(here, *LONG, *long)
+    code, out, err = check(*LONG, *long)
     assert code == 0, err
     assert "verdict: pass" in out
     assert all(file.stat().st_mtime_ns == written for file, written in first.items())
@@ -115,23 +122,23 @@ def test_a_killed_steady_check_goes_on_and_judges_a_model_of_ones_own(here):
     assert (here / "linear/steady.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_wrong_decay_is_told_by_the_exit_code(here):
-    code, out, _ = check(here, *LONG, "--steady", "--recipe", "mup", "--processes", "1", "--out", "constant")
+def test_a_wrong_decay_is_told_by_the_exit_code(check):
+    code, out, _ = check(*LONG, "--steady", "--recipe", "mup", "--processes", "1", "--out", "constant")
     assert code == 1
     assert "hidden: sigma grows as width^0.5" in out
     assert "a slope of 0 asks for width^1.0" in out
 
 
-def test_a_short_run_is_undecided_and_says_how_long_it_must_be(here):
+def test_a_short_run_is_undecided_and_says_how_long_it_must_be(check):
     arguments = (*LONG, "--steady", "--steps", "100", "--processes", "1", "--out", "short")
-    code, out, _ = check(here, *arguments)
+    code, out, _ = check(*arguments)
     assert code == 3
     assert "too short to judge: 0.50 decay timescales at width 128" in out
     assert "steps needed: 300 at width 32, 425 at width 64, 600 at width 128" in out
 
 
-def test_the_fit_prints_the_decay_and_a_recipe(here):
-    code, out, err = check(here, *LONG, "--fit", "--processes", "1", "--out", "fit")
+def test_the_fit_prints_the_decay_and_a_recipe(here, check):
+    code, out, err = check(*LONG, "--fit", "--processes", "1", "--out", "fit")
     assert code == 0, err
     result = json.loads((here / "fit/exponent.json").read_text())
     assert result["modules"][0]["e"]["value"] == pytest.approx(1.0, abs=0.05)
@@ -141,7 +148,7 @@ def test_the_fit_prints_the_decay_and_a_recipe(here):
     assert (here / "fit/exponent.png").exists()
 
 
-def test_coordinates_of_a_model_of_ones_own(here):
+def test_coordinates_of_a_model_of_ones_own(here, check):
     own = (
         *OWN,
         "--loss",
@@ -155,16 +162,16 @@ def test_coordinates_of_a_model_of_ones_own(here):
         "--widths",
         "64,128,256",
     )
-    code, out, err = check(here, *own, "--out", "right")
+    code, out, err = check(*own, "--out", "right")
     assert code == 0, out + err
-    code, out, _ = check(here, *own, "--recipe", "sp", "--out", "wrong")
+    code, out, _ = check(*own, "--recipe", "sp", "--out", "wrong")
     assert code == 1
     result = json.loads((here / "wrong/coordinates.json").read_text())
     assert "hidden" in result["failed"]
     assert (here / "wrong/coordinates.png").exists()
 
 
-def test_coordinates_of_a_tied_model_have_another_form(here):
+def test_coordinates_of_a_tied_model_have_another_form(here, check):
     """The folded form is refused with the way out, and the way out is a flag."""
     own = [
         "stranger:tied",
@@ -178,10 +185,10 @@ def test_coordinates_of_a_tied_model_have_another_form(here):
         "1",
     ]
     own += ["--loss", "stranger:loss", "--batch", "stranger:tokens", "--widths", "32,64,128", "--out", "tied"]
-    code, _, err = check(here, *own)
+    code, _, err = check(*own)
     assert code == 2
     assert "plan with form='forward'" in err
-    code, out, err = check(here, *own, "--form", "forward")
+    code, out, err = check(*own, "--form", "forward")
     assert code in (0, 1), err
     assert "forward form" in out
     assert json.loads((here / "tied/coordinates.json").read_text())["setting"]["form"] == "forward"
