@@ -29,7 +29,7 @@ TINY = [
 
 
 def study(*flags: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     command = [sys.executable, "-W", "error", str(EXAMPLES / "synthetic.py"), *flags]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
 

@@ -12,7 +12,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "watched_run.py"
 
 
 def test_a_report_of_the_loop_has_spectra_updates_and_the_decay(tmp_path):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     command = [sys.executable, "-W", "error", str(EXAMPLE), "run", "32", "61"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -85,6 +85,7 @@ def test_the_step_lowers_for_accelerators(platform, benchmark):
     assert {aval.dtype for aval in exported.out_avals} == {jnp.dtype("float32"), jnp.dtype("int32")}
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs_and_writes_its_timings(tmp_path):
     file = tmp_path / "optimizer.json"
     sizes = [

@@ -26,7 +26,7 @@ train(32, {**tuned, **fields, **every, "corpus": sys.argv[1]}, seed=3, directory
 
 def start(corpus: Path, directory: Path) -> subprocess.Popen[bytes]:
     # The threads of XLA's matrix products would otherwise share the work differently on a busy machine.
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     return subprocess.Popen([sys.executable, "-c", SCRIPT, str(corpus), str(directory)], env=environment)
 
 
