@@ -39,7 +39,8 @@ def test_ci_is_what_runs_here_on_two_pythons():
 def test_a_release_is_tested_and_tried_before_it_is_published():
     jobs = read(WORKFLOWS / "release.yml")["jobs"]
     assert jobs["test"]["uses"] == "./.github/workflows/ci.yml"
-    assert set(jobs["publish"]["needs"]) == {"test", "build"}
+    assert set(jobs["publish"]["needs"]) == {"test", "slow", "build"}
+    assert steps(jobs["slow"])[0][-1].endswith("pytest -m slow")
     assert jobs["publish"]["permissions"] == {"id-token": "write"}
     runs, pythons = steps(jobs["build"])
     metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
