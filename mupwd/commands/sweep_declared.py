@@ -25,16 +25,14 @@ _EITHER = (
     ("optuna", "halving"),
 )
 _FLAGS = (
-    *(
-        "learning_rates",
-        "weight_decays",
-        "seeds",
-        "base",
-        "steps",
-        "tokens_per_parameter",
-        "train",
-        "halving",
-    ),
+    "learning_rates",
+    "weight_decays",
+    "seeds",
+    "base",
+    "steps",
+    "tokens_per_parameter",
+    "train",
+    "halving",
     "optuna",
 )
 # What may change from one start to the next: of the rest the directory's manifest allows no change.
@@ -70,7 +68,7 @@ def declared(args: argparse.Namespace, known: Sweep | None, notify: Callable[[st
     fields["hyperparameters"] = {**fields.get("hyperparameters", {}), **given}
     sweep = Sweep(**fields)
     if known is not None and (from_file or from_flags):
-        _tell(args, known, sweep, from_file.keys() | from_flags.keys(), notify)
+        _tell(str(args.directory), known, sweep, from_file.keys() | from_flags.keys(), notify)
     return sweep
 
 
@@ -87,19 +85,18 @@ def _flags(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _tell(
-    args: argparse.Namespace, known: Sweep, sweep: Sweep, given: Container[str], notify: Callable[[str], None]
+    directory: str, known: Sweep, sweep: Sweep, given: Container[str], notify: Callable[[str], None]
 ) -> None:
     for name in _MAY_CHANGE:
         what, before, now = name.replace("_", " "), getattr(known, name), getattr(sweep, name)
         if before != now and (not isinstance(now, tuple) or set(before) != set(now)):
-            verb = "would become" if args.dry_run else "become"
             notify(
-                f"the {what} of {args.directory} {verb} {_words(now)} (were {_words(before)}); results are kept, and "
-                "only what is declared now is judged"
+                f"{what}: {_words(now)} ({directory} had {_words(before)}); results are kept, and only what is "
+                "declared now is judged"
             )
         elif name not in given and now != _NEW.get(name):
             notify(
-                f"{what}: {_words(now)}, as {args.directory} has it; --{name} changes it (a new sweep has "
+                f"{what}: {_words(now)}, as {directory} has it; --{name} changes it (a new sweep has "
                 f"{_words(_NEW.get(name))})"
             )
 

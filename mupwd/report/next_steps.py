@@ -29,13 +29,14 @@ def next_steps(
       others: which recipes to take in its place, in words.
     """
     mark, tuned_at = overall(score), score.tuned_at
-    if tuned_at == score.target:
-        return [
-            "run the same learning rates and weight decays at another width: in the directory of a sweep, mupwd sweep "
-            f"DIR --widths {tuned_at},{2 * tuned_at}"
-        ]
     found = [f"{name} fails the coordinate check: look at its panel first" for name in failed[:3]]
     found += failing(steady)
+    if tuned_at == score.target:
+        return [
+            *found,
+            "run the same learning rates and weight decays at another width: in the directory of a sweep, mupwd sweep "
+            f"DIR --widths {tuned_at},{2 * tuned_at}",
+        ]
     if mark == "good" or (mark == "open" and usable(score)):
         lr, wd = score.tuned
         recipe = shlex.quote(score.recipe)

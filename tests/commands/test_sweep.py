@@ -302,7 +302,7 @@ def test_a_sweep_of_one_width_says_the_best_pair_there_and_goes_on_wider(here, i
     assert summary["recipes"]["mupwd"]["missing"]["learning_rate_drift"] == "there is one width alone"
     code, out, err = inside("narrow", "--widths", "32,64")
     assert code == 0, err
-    assert "notice: the widths of narrow become 32, 64 (were 32); results are kept" in err
+    assert "notice: widths: 32, 64 (narrow had 32); results are kept" in err
     assert "✓ best learning rate stays" in out
 
 
@@ -322,11 +322,11 @@ def test_one_command_does_not_mean_two_grids_without_a_word(inside):
     code, out, err = inside(*run)
     assert (code, err.count("notice")) == (0, 0), err
     code, out, err = inside(*run, "--recipes", "mupwd", "--widths", "32,64")
-    assert "notice: the widths of twice become 32, 64 (were 32, 64, 128)" in err
-    assert "notice: the recipes of twice become mupwd (were mupwd, sp)" in err
+    assert "notice: widths: 32, 64 (twice had 32, 64, 128); results are kept" in err
+    assert "notice: recipes: mupwd (twice had mupwd, sp)" in err
     assert "36 trials have results" in out
     code, out, err = inside(*full)
-    assert "notice: the widths of twice would become 32, 64, 128 (were 32, 64)" in err
+    assert "notice: widths: 32, 64, 128 (twice had 32, 64)" in err
     assert "notice: recipes: mupwd, as twice has it; --recipes changes it (a new sweep has mupwd, sp)" in err
     code, out, err = inside(*run, "--recipes", "mupwd,sp")
     assert "108 trials have results" in out
