@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 # What a script starts with & after it ignores Ctrl-C, and so would all that the tests start.
@@ -13,10 +14,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Before jax is imported: the number of devices is fixed when its backend starts.
 # Tests mostly compile: LLVM without optimisation halves that, and changes nothing of what XLA itself does.
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+# The newer emitters of fusions take several times as long to compile as the older ones. A flag that jaxlib does not know
+# ends the process, and later ones have the newer emitters alone.
+if version("jaxlib").startswith("0.10."):
+    _FLAGS += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# What one process of a test run compiled, its other processes need not: a directory that ends with the run. The limit
-# of size, which is never met, makes JAX lock it.
+# What one process that the tests start compiled, the others need not: a directory that ends with the run. The limit of
+# size, which is never met, makes JAX lock it.
 _OURS = "MUPWD_TESTS_COMPILED"
 if _OURS not in os.environ:
     os.environ[_OURS] = str(os.getpid())
@@ -33,6 +38,12 @@ settings.register_profile("repeat", derandomize=True, deadline=None)
 settings.register_profile("explore", print_blob=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
+# This process keeps what it compiles to itself: without a lock and a limit, which cost time with every file, small
+# programs are worth keeping too.
+_own = tempfile.mkdtemp(prefix="own-", dir=os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_compilation_cache_dir", _own)
+jax.config.update("jax_compilation_cache_max_size", -1)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
