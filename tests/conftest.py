@@ -14,8 +14,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Before jax is imported: the number of devices is fixed when its backend starts.
 # Tests mostly compile: LLVM without optimisation halves that, and changes nothing of what XLA itself does.
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-# The newer emitters of fusions take several times as long to compile as the older ones. A flag that jaxlib does not know
-# ends the process, and later ones have the newer emitters alone.
+# The newer emitters of fusions take several times as long to compile as the older ones. A flag that jaxlib does not
+# know ends the process, and later ones have the newer emitters alone.
 if version("jaxlib").startswith("0.10."):
     _FLAGS += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}"
