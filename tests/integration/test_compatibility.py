@@ -61,7 +61,8 @@ def test_losses_are_those_of_plain_jax_on_one_device(cell):
         passed[cell] = "–"
         return
     assert np.all(np.diff(expected(cell.optimizer)) != 0)
-    np.testing.assert_allclose(found, expected(cell.optimizer), rtol=1e-5)
+    # As in tests/scale/test_layouts.py: sums in another order.
+    np.testing.assert_allclose(found, expected(cell.optimizer), rtol=2e-5)
     passed[cell] = "✓"
 
 
