@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar
 
 from mupwd.plan import Form
 
@@ -214,6 +214,23 @@ class TrainConfig:
     def last_step(self) -> int:
         """The step that a run ends with."""
         return self.steps if self.stop_at is None else self.stop_at
+
+
+_Config = TypeVar("_Config", ProxyConfig, TrainConfig)
+
+
+def configured(kind: type[_Config], hyperparameters: Mapping[str, Any]) -> _Config:
+    """Returns the configuration with those of a trial's hyperparameters that are its fields.
+
+    Raises:
+      ValueError: a field is out of its range; the message names it.
+
+    Example:
+      >>> configured(ProxyConfig, {"layers": 4, "steps": 100, "recipe": "mupwd"}).layers
+      4
+    """
+    fields = (one.name for one in dataclasses.fields(kind))
+    return kind(**{name: hyperparameters[name] for name in fields if name in hyperparameters})
 
 
 def unknown_names(given: Iterable[str], known: Iterable[str], what: str) -> str | None:

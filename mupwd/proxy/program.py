@@ -102,6 +102,14 @@ class ObservedState(NamedTuple):
       params: of the model.
       opt_state: of the optimizer.
       spectra: state of `mupwd.track_spectrum`.
+
+    Example:
+      >>> from mupwd.proxy import family
+      >>> proxy, train = ProxyConfig(layers=1), TrainConfig(steps=4, warmup=0, observe_every=1)
+      >>> program = Program(32, proxy, train, family(proxy, base=16).plan(32))
+      >>> state = jax.eval_shape(program.init, Hyper.of(2**-5, 0.1, seed=0))
+      >>> type(state).__name__, state.step.dtype
+      ('ObservedState', dtype('int32'))
     """
 
     step: Any

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mupwd.proxy.config import ProxyConfig, TrainConfig, unknown_names
+from mupwd.proxy.config import ProxyConfig, TrainConfig, configured, unknown_names
 from mupwd.proxy.corpus import Corpus, corpus
 from mupwd.proxy.corpus_stream import StreamedCorpus
 from mupwd.proxy.model_family import family
@@ -18,10 +18,9 @@ _TUNED = ("learning_rate", "weight_decay")
 RATIOS = ("depth_ratio", "batch_ratio", "token_ratio", "sequence_ratio")
 """Of the plan, besides the widths."""
 _PLAN = {"recipe": "mupwd", "base": 32, **dict.fromkeys(RATIOS, 1.0)}
-_PROXY = tuple(field.name for field in dataclasses.fields(ProxyConfig))
-_TRAIN = tuple(field.name for field in dataclasses.fields(TrainConfig))
 _CORPUS = {"corpus": "stdlib", "tokenizer": "bytes"}
-HYPERPARAMETERS = (*_TUNED, *_PLAN, *_CORPUS, *_PROXY, *_TRAIN)
+_FIELDS = (one.name for kind in (ProxyConfig, TrainConfig) for one in dataclasses.fields(kind))
+HYPERPARAMETERS = (*_TUNED, *_PLAN, *_CORPUS, *_FIELDS)
 """All names that a trial of the proxy knows."""
 
 
@@ -89,15 +88,14 @@ def trainer_for(width: int, hyperparameters: Mapping[str, Any]) -> Trainer:
 @functools.lru_cache(maxsize=32)
 def _trainer(width: int, static: tuple[tuple[str, Any], ...]) -> Trainer:
     given = dict(static)
-    vocab_size = given.get("vocab_size", ProxyConfig.vocab_size)
-    proxy = ProxyConfig(**{name: given[name] for name in _PROXY if name in given})
+    proxy = configured(ProxyConfig, given)
     plan = {name: given.get(name, default) for name, default in _PLAN.items()}
     return Trainer(
         width,
         plan=family(proxy, plan.pop("base")).plan(width, form=proxy.form, **plan),
         proxy=proxy,
-        train=TrainConfig(**{name: given[name] for name in _TRAIN if name in given}),
-        corpus=_corpus(*(given.get(name, default) for name, default in _CORPUS.items()), vocab_size),
+        train=configured(TrainConfig, given),
+        corpus=_corpus(*(given.get(name, default) for name, default in _CORPUS.items()), proxy.vocab_size),
         # Sweeps show the progress of all trials together.
         progress=False,
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from mupwd.proxy.config import ProxyConfig, TrainConfig
+from mupwd.proxy.config import ProxyConfig, TrainConfig, configured
 from mupwd.proxy.model_family import family
 
 
@@ -26,8 +25,7 @@ def steps_for(width: int, base: int, tokens_per_parameter: float, hyperparameter
       >>> [steps_for(width, 32, 20.0, small) for width in (32, 64)]
       [9310, 26940]
     """
-    fields = {one.name for one in dataclasses.fields(ProxyConfig)}
-    config = ProxyConfig(**{name: value for name, value in hyperparameters.items() if name in fields})
+    config = configured(ProxyConfig, hyperparameters)
     tokens = 1
     for name in ("batch_size", "sequence_length"):
         size = hyperparameters.get(name, getattr(TrainConfig, name))

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mupwd.proxy.config import ProxyConfig, TrainConfig, unknown_names
+from mupwd.proxy.config import ProxyConfig, TrainConfig, configured, unknown_names
 from mupwd.proxy.corpus import Corpus, check_batch, corpus
 from mupwd.proxy.corpus_stream import StreamedCorpus
 from mupwd.proxy.tokens_cache import default_cache_directory
@@ -100,15 +100,7 @@ def proxy_configs(hyperparameters: Mapping[str, Any]) -> tuple[ProxyConfig, Trai
     """
     if problem := unknown_names(hyperparameters, HYPERPARAMETERS, "hyperparameter"):
         raise ValueError(problem)
-    proxy, train = (
-        {
-            one.name: hyperparameters[one.name]
-            for one in dataclasses.fields(kind)
-            if one.name in hyperparameters
-        }
-        for kind in (ProxyConfig, TrainConfig)
-    )
-    return ProxyConfig(**proxy), TrainConfig(**train)
+    return configured(ProxyConfig, hyperparameters), configured(TrainConfig, hyperparameters)
 
 
 def _opening(study: Study, text: Corpus | StreamedCorpus, processes: int) -> str:
